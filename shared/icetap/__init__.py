@@ -1,0 +1,1 @@
+"""The library that Icetap's taps and its loader stand on."""

@@ -1,0 +1,1 @@
+"""What is done to records: names, and later masks and field mapping."""

@@ -1,0 +1,1 @@
+"""What keeps credentials out of sight."""
