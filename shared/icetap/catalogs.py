@@ -1,0 +1,174 @@
+"""Where the tables are: the loader's settings as a pyiceberg catalog.
+
+`target-iceberg` and `icetap query` read the same three settings here, so that they mean the same place:
+
+- `warehouse`: a folder, or the URI of an object store. Default: `warehouse` under the project's root.
+- `catalog`: pyiceberg's own catalog properties, unchanged. Default: the SQLite file `catalog.db` in the warehouse.
+- `catalog_name`: default `icetap`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from icetap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyiceberg.catalog import Catalog
+
+DEFAULT_CATALOG_NAME = "icetap"
+DEFAULT_WAREHOUSE = "warehouse"
+CATALOG_FILE = "catalog.db"
+
+# pyiceberg takes locations apart as URIs and SQLAlchemy does so with the catalog's address: a folder whose name
+# holds one of these would be cut short, and the tables would land somewhere else.
+_UNSAFE_IN_LOCATIONS = "?#%"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """A catalog's name and properties, ready for `pyiceberg.catalog.load_catalog`."""
+
+    name: str
+    properties: dict[str, Any] = field(repr=False)  # may hold credentials
+    warehouse: str
+    folder: Path | None
+    """The warehouse as a local folder; None when it is an object store or the catalog's own affair."""
+
+    @property
+    def catalog_file(self) -> Path | None:
+        """The SQLite file of the default catalog; None when `catalog` names another one."""
+        if self.folder is None or self.properties.get("uri") != _sqlite_uri(self.folder):
+            return None
+        return self.folder / CATALOG_FILE
+
+
+def project_root(environ: Mapping[str, str] | None = None) -> Path:
+    """The Meltano project's root, or the working folder outside a project."""
+    root = (os.environ if environ is None else environ).get("MELTANO_PROJECT_ROOT")
+    return Path(root) if root else Path.cwd()
+
+
+def catalog_settings(settings: Mapping[str, Any], *, root: Path | None = None) -> CatalogSettings:
+    """Resolve `warehouse`, `catalog` and `catalog_name`; touches no file and no network.
+
+    Args:
+        settings: The loader's settings; others than the three are ignored.
+        root: The folder that relative warehouses start from; default `project_root()`.
+
+    Raises:
+        ConfigurationError: When a setting has the wrong form, or the warehouse cannot hold the default catalog.
+    """
+    name = str(settings.get("catalog_name") or DEFAULT_CATALOG_NAME)
+    given = settings.get("warehouse")
+    folder, location = _warehouse(str(given or DEFAULT_WAREHOUSE), root=root or project_root())
+    properties = _catalog_properties(settings.get("catalog"))
+    if properties is not None:
+        # Catalogs have warehouses of their own (a REST catalog's is a name), so only a given one is passed on.
+        if given and "warehouse" not in properties:
+            properties["warehouse"] = location
+        return CatalogSettings(name, properties, properties.get("warehouse", ""), folder if given else None)
+    if folder is None:
+        raise ConfigurationError(
+            f"warehouse is {location!r}, where the default catalog (an SQLite file) cannot live. Set 'catalog' to the "
+            'properties of a pyiceberg catalog, such as {"type": "rest", "uri": "https://…"}.'
+        )
+    defaults = {"type": "sql", "uri": _sqlite_uri(folder), "warehouse": location}
+    return CatalogSettings(name, defaults, location, folder)
+
+
+def open_catalog(settings: Mapping[str, Any], *, root: Path | None = None, create: bool = True) -> Catalog:
+    """Open the catalog that the settings name.
+
+    Args:
+        settings: The loader's settings.
+        root: The folder that relative warehouses start from; default `project_root()`.
+        create: Make the folder and the SQLite file of the default catalog when they are missing.
+
+    Raises:
+        ConfigurationError: When a setting is wrong, the catalog cannot be opened, or the default one is missing and
+            `create` is false.
+    """
+    resolved = catalog_settings(settings, root=root)
+    _prepare_folder(resolved, create=create)
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 -- half a second that `--help` need not pay
+
+    try:
+        return load_catalog(resolved.name, **resolved.properties)
+    except Exception as error:
+        # The cause's own text may hold an address with a password, so only its kind is told.
+        raise ConfigurationError(
+            f"The catalog {resolved.name!r} cannot be opened ({type(error).__name__}). Check the settings 'catalog' "
+            "and 'warehouse', and that the catalog's server can be reached with these credentials."
+        ) from error
+
+
+def _warehouse(text: str, *, root: Path) -> tuple[Path | None, str]:
+    """The warehouse as (local folder or None, location as pyiceberg wants it)."""
+    parts = urlsplit(text)
+    if "://" in text and parts.scheme != "file":
+        return None, text.rstrip("/")
+    path = Path(parts.path) if parts.scheme == "file" else Path(text).expanduser()
+    folder = Path(os.path.abspath(root / path))  # noqa: PTH100 -- resolve() would follow links and change the name
+    found = sorted(set(_UNSAFE_IN_LOCATIONS) & set(str(folder)))
+    if found:
+        raise ConfigurationError(
+            f"warehouse is the folder {str(folder)!r}, whose name holds {' '.join(found)}; "
+            "locations of Iceberg files are URIs and would be cut there. Choose a folder without them."
+        )
+    return folder, f"file://{folder}"
+
+
+def _sqlite_uri(folder: Path) -> str:
+    return f"sqlite:///{folder / CATALOG_FILE}"
+
+
+def _catalog_properties(value: object) -> dict[str, Any] | None:
+    """`catalog` as properties; a JSON text is taken too, as environment variables can hold nothing else."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict):
+        raise ConfigurationError(
+            "catalog must be an object of pyiceberg's catalog properties, such as "
+            '{"type": "rest", "uri": "https://…"}; found something else.'
+        )
+    return {str(name): _as_property(part) for name, part in value.items()} or None
+
+
+def _as_property(value: Any) -> Any:
+    """pyiceberg's properties are texts, but for objects such as `auth`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, dict | list) else str(value)
+
+
+def _prepare_folder(resolved: CatalogSettings, *, create: bool) -> None:
+    file = resolved.catalog_file
+    if file is None:
+        return
+    if not create:
+        if not file.exists():
+            raise ConfigurationError(
+                f"No tables at {resolved.folder}: the catalog file {CATALOG_FILE} is not there. Load something first "
+                "(`meltano run tap-… target-iceberg`), or point 'warehouse' to the right folder."
+            )
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The warehouse folder {resolved.folder} cannot be made ({error.strerror}). "
+            "Check the setting 'warehouse' and the rights on that folder."
+        ) from error
