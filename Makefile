@@ -8,9 +8,12 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 # The machine's uv where it knows dependency groups, else one of the project's own.
 UV := $(shell uv pip install --group dev --help >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
-# uv reads other variables than pip: an index set for pip is used by uv too.
+# uv reads other variables than pip: what pip was told of index and certificates, uv is told too.
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
 RUN := .venv/bin/
@@ -63,4 +66,4 @@ $(READY): $(filter-out uv,$(UV)) constraints.txt pyproject.toml $(MANIFESTS)
 
 # `--target` works where the system's Python refuses packages (PEP 668) and where it has no venv module.
 .tools/bin/uv:
-	$(PYTHON) -m pip install --quiet --target .tools uv || { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet uv; }
+	$(PYTHON) -m pip install --quiet --root-user-action ignore --target .tools uv || { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet uv; }
