@@ -148,7 +148,7 @@ def _catalog_properties(value: object) -> dict[str, Any] | None:
 
 
 def _as_property(value: Any) -> Any:
-    """pyiceberg's properties are texts, but for objects such as `auth`."""
+    """Properties of pyiceberg are texts, but for objects such as `auth`."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, dict | list) else str(value)
