@@ -1,0 +1,176 @@
+"""Bookmarks that live in the table: written with the data, read back, rewound to.
+
+Where a bookmark stands and what counts is decided by the project's page on exactly-once loading. In
+short: the table property `icetap.bookmark.<pipeline>` is the truth while its snapshot lies on the
+head's line; after a rollback by hand, the newest snapshot summary of the pipeline is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
+
+PROPERTY_PREFIX = "icetap.bookmark."
+PIPELINE = "icetap.pipeline"
+RUN_ID = "icetap.run-id"
+BOOKMARK = "icetap.bookmark"
+STARTED_FROM = "icetap.from"
+OPEN = "icetap.open"
+REWINDABLE = "icetap.rewindable"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a table is for one pipeline.
+
+    Attributes:
+        bookmark: The stream's part of STATE as canonical JSON, None before any.
+        run_id: The run that wrote it.
+        started_from: The bookmark at which that run began.
+    """
+
+    bookmark: str | None = None
+    run_id: str | None = None
+    started_from: str | None = None
+
+
+def property_name(pipeline: str) -> str:
+    """Return the table property that holds a pipeline's bookmark."""
+    return PROPERTY_PREFIX + pipeline
+
+
+def encode(position: Position, *, snapshot_id: int | None, sequence_number: int) -> str:
+    """Return the property's text."""
+    return json.dumps(
+        {
+            "snapshot_id": snapshot_id,
+            "sequence_number": sequence_number,
+            "run_id": position.run_id,
+            "from": position.started_from,
+            "bookmark": position.bookmark,
+        }
+    )
+
+
+def summary(position: Position, *, pipeline: str, is_open: bool = False) -> dict[str, str]:
+    """Return the entries of a snapshot's summary."""
+    entries = {PIPELINE: pipeline, RUN_ID: position.run_id or ""}
+    if position.bookmark is not None:
+        entries[BOOKMARK] = position.bookmark
+    if position.started_from is not None:
+        entries[STARTED_FROM] = position.started_from
+    if is_open:
+        entries[OPEN] = "true"
+    return entries
+
+
+def line_of(metadata: TableMetadata) -> Iterator[Snapshot]:
+    """Yield the head and its ancestors, newest first, as far as they are known."""
+    snapshot = metadata.current_snapshot()
+    while snapshot is not None:
+        yield snapshot
+        parent = snapshot.parent_snapshot_id
+        snapshot = metadata.snapshot_by_id(parent) if parent is not None else None
+
+
+def entries_of(snapshot: Snapshot) -> dict[str, str]:
+    """Return the free entries of a snapshot's summary."""
+    return dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+
+
+def read_position(metadata: TableMetadata, pipeline: str) -> Position:
+    """Return where the table is for this pipeline; an empty position when it never loaded."""
+    text = metadata.properties.get(property_name(pipeline))
+    if text is not None:
+        value = json.loads(text)
+        if _counts(metadata, value):
+            return Position(value["bookmark"], value["run_id"], value["from"])
+    for snapshot in line_of(metadata):
+        entries = entries_of(snapshot)
+        if entries.get(PIPELINE) == pipeline:
+            return Position(entries.get(BOOKMARK), entries.get(RUN_ID), entries.get(STARTED_FROM))
+    return Position()
+
+
+def _counts(metadata: TableMetadata, value: dict[str, Any]) -> bool:
+    """Whether the property's snapshot is on the head's line, or expired and not newer than the head."""
+    snapshot_id = value["snapshot_id"]
+    if snapshot_id is None or metadata.current_snapshot_id == snapshot_id:
+        return True
+    if any(snapshot.snapshot_id == snapshot_id for snapshot in line_of(metadata)):
+        return True
+    head = metadata.current_snapshot()
+    is_known = metadata.snapshot_by_id(snapshot_id) is not None
+    return not is_known and head is not None and (head.sequence_number or 0) >= value["sequence_number"]
+
+
+def other_pipelines(metadata: TableMetadata, pipeline: str) -> list[str]:
+    """Return the other pipelines that load into this table."""
+    own = property_name(pipeline)
+    return sorted(
+        name.removeprefix(PROPERTY_PREFIX)
+        for name in metadata.properties
+        if name.startswith(PROPERTY_PREFIX) and name != own
+    )
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """The snapshot to go back to, None for the empty table, and the rows that are taken back."""
+
+    snapshot_id: int | None
+    rows: int
+
+
+def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, any_run: bool) -> Rewind | None:
+    """Return the snapshot at which the tap's start and the table agree, when going back is safe.
+
+    Going back is safe as long as everything that came since is an append of this pipeline's last run
+    (of any of its runs, when `any_run`).
+
+    Args:
+        metadata: The table's present metadata.
+        pipeline: This pipeline.
+        start: The bookmark from which the tap reads now, None for the beginning.
+        any_run: Look beyond the last run, as the owner allows with `on_state_mismatch: rewind`.
+    """
+    last_run = read_position(metadata, pipeline).run_id
+    taken_back = 0
+    for snapshot in line_of(metadata):
+        entries = entries_of(snapshot)
+        is_own = entries.get(PIPELINE) == pipeline and (any_run or entries.get(RUN_ID) == last_run)
+        is_open = entries.get(OPEN) == "true"
+        if is_own and not is_open and entries.get(BOOKMARK) == start:
+            return Rewind(snapshot.snapshot_id, taken_back)
+        if not is_own or snapshot.summary is None or snapshot.summary.operation.value != "append":
+            return None
+        taken_back += int(entries.get("added-records", 0))
+        began_here = not _continues(metadata, snapshot, entries.get(RUN_ID))
+        if began_here and entries.get(STARTED_FROM) == start:
+            return Rewind(snapshot.parent_snapshot_id, taken_back)
+        if began_here and not any_run:
+            return None
+    return None
+
+
+def _continues(metadata: TableMetadata, snapshot: Snapshot, run_id: str | None) -> bool:
+    """Whether the snapshot's parent was made by the same run."""
+    parent_id = snapshot.parent_snapshot_id
+    parent = metadata.snapshot_by_id(parent_id) if parent_id is not None else None
+    return parent is not None and entries_of(parent).get(RUN_ID) == run_id
+
+
+def head_is_open(metadata: TableMetadata, pipeline: str) -> bool:
+    """Whether the newest snapshot holds rows of this pipeline that no STATE has covered yet."""
+    head = metadata.current_snapshot()
+    if head is None:
+        return False
+    entries = entries_of(head)
+    return entries.get(PIPELINE) == pipeline and entries.get(OPEN) == "true"

@@ -1,0 +1,75 @@
+"""When two rows are the same: on values of the table's types, not on text.
+
+1.0 equals 1.00 within one decimal type, NaN equals NaN, -0.0 equals 0.0, null equals null, JSON text
+is compared in canonical form, strings byte by byte.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from icetap.types import canonical_json, kind_of
+
+RUN_COLUMNS = frozenset(
+    {"_sdc_batched_at", "_sdc_extracted_at", "_sdc_received_at", "_sdc_sequence", "_sdc_sync_started_at"}
+)
+"""Columns that tell of the run, not of the row."""
+
+
+def unequal_rows(old: pa.Table, new: pa.Table) -> pa.BooleanArray:
+    """Return for each row whether any column differs; both tables have the same columns and length."""
+    differences = [
+        _unequal(old.column(field.name), new.column(field.name), field)
+        for field in new.schema
+        if field.name not in RUN_COLUMNS
+    ]
+    everything = functools.reduce(pc.or_, differences) if differences else pa.array([False] * old.num_rows)
+    return everything.combine_chunks() if isinstance(everything, pa.ChunkedArray) else everything
+
+
+def _unequal(old: pa.ChunkedArray, new: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    kind = field.type
+    if pa.types.is_nested(kind):
+        left, right = (_comparable(column.to_pylist(), field) for column in (old, new))
+        return pa.chunked_array([[one != other for one, other in zip(left, right, strict=True)]], pa.bool_())
+    if isinstance(kind, pa.BaseExtensionType):
+        old, new = old.cast(kind.storage_type), new.cast(kind.storage_type)
+    differs = pc.fill_null(pc.not_equal(old, new), False)
+    if pa.types.is_floating(kind):
+        both_nan = pc.and_(pc.is_nan(old), pc.is_nan(new))
+        differs = pc.and_(differs, pc.invert(pc.fill_null(both_nan, False)))
+    differs = pc.or_(differs, pc.xor(pc.is_null(old), pc.is_null(new)))
+    if kind_of(field) == "json" and pc.any(differs).as_py():
+        return _unequal_json(old, new, differs)
+    return differs
+
+
+def _unequal_json(old: pa.ChunkedArray, new: pa.ChunkedArray, differs: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Look again, by canonical form, at JSON texts that are not the same letter by letter."""
+    looked_at = [
+        text is not None and (one is None or other is None or canonical_json(one) != canonical_json(other))
+        for text, one, other in _texts(differs, old, new)
+    ]
+    return pa.chunked_array([looked_at], pa.bool_())
+
+
+def _texts(differs: pa.ChunkedArray, old: pa.ChunkedArray, new: pa.ChunkedArray) -> Any:
+    for different, one, other in zip(differs.to_pylist(), old.to_pylist(), new.to_pylist(), strict=True):
+        yield (True if different else None), one, other
+
+
+def _comparable(value: Any, field: pa.Field) -> Any:
+    """Return Python values that compare by the rules above, at every depth."""
+    if isinstance(value, float):
+        return "NaN" if value != value else value + 0.0  # noqa: PLR0124 - the test for NaN
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return {key: _comparable(child, field) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_comparable(child, field) for child in value]
+    return value

@@ -1,0 +1,268 @@
+"""Rows that have arrived but are not committed: in their final Parquet files, or spooled for a merge."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from icetap.tables import read_data_file
+from target_iceberg.keys import KeyOrder, latest_rows
+from target_iceberg.writer import DataFileWriter, delete_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import Table
+
+    from target_iceberg.writer import WriterOptions
+
+DELETED = "__deleted"
+"""The spool's extra column: true for a row that deletes its key."""
+
+
+class DirectStage:
+    """Rows written straight into the table's folder, in files that no snapshot lists yet.
+
+    For appends, first loads and full reads. Memory: one or two row groups, whatever the size.
+    """
+
+    def __init__(self, table: Table, *, schema: Schema, keys: Sequence[str], options: WriterOptions) -> None:
+        self._table = table
+        self._schema = schema
+        self._keys = tuple(keys)
+        self._options = options
+        self._writer: DataFileWriter | None = None
+        self._files: list[DataFile] = []
+        self._order = KeyOrder(self._keys)
+        self._deletes: list[tuple[pa.RecordBatch, int]] = []
+        self._rows_at_mark = 0
+        self.rows = 0
+
+    def use_schema(self, schema: Schema) -> None:
+        """Write what follows with these columns."""
+        if schema != self._schema:
+            self._roll()
+            self._schema = schema
+
+    def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None = None) -> None:
+        """Add rows in the table's types; rows that are deletes only remember their key."""
+        if deleted is not None and self._keys:
+            for piece, is_delete in _runs(batch, deleted):
+                if is_delete:
+                    self._deletes.append((piece.select(list(self._keys)), self.rows))
+                    self._order.is_strict = False
+                else:
+                    self._write(piece)
+        else:
+            self._write(batch)
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        if self._writer is None:
+            self._writer = DataFileWriter(self._table, schema=self._schema, options=self._options)
+        self._order.see(batch)
+        self._writer.write(batch)
+        self.rows += batch.num_rows
+
+    def mark(self) -> None:
+        """Remember that a STATE covers everything so far."""
+        self._rows_at_mark = self.rows
+
+    @property
+    def uncovered_rows(self) -> int:
+        """Rows that came after the last mark."""
+        return self.rows - self._rows_at_mark
+
+    def finish(self) -> tuple[list[DataFile], int]:
+        """Return the finished files, with the newest row of each key only, and how many rows fell away."""
+        self._roll()
+        before = self.rows
+        if self._keys and not self._order.is_strict:
+            kept = latest_rows(self._staged_keys(), self._deletes, keys=self._keys)
+            if len(kept) < self.rows:
+                self._rewrite(kept)
+        return self._files, before - self.rows
+
+    def split_at_mark(self) -> tuple[list[DataFile], list[DataFile]]:
+        """Return the finished files up to the last mark, and those after it."""
+        self._roll()
+        covered: list[DataFile] = []
+        rest: list[DataFile] = []
+        first = 0
+        for data_file in self._files:
+            last = first + data_file.record_count
+            if last <= self._rows_at_mark:
+                covered.append(data_file)
+            elif first >= self._rows_at_mark:
+                rest.append(data_file)
+            else:
+                cut = self._rows_at_mark - first
+                covered += self._copy(data_file, pa.arange(0, cut))
+                rest += self._copy(data_file, pa.arange(cut, data_file.record_count))
+                delete_files(self._table, [data_file])
+            first = last
+        self._files = [*covered, *rest]
+        return covered, rest
+
+    def batches(self) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray | None]]:
+        """Yield everything again in the present columns, deletes in their place."""
+        self._roll()
+        deletes = list(self._deletes)
+        position = 0
+        for data_file in self._files:
+            for batch in read_data_file(self._table.io, data_file, self._schema):
+                start = 0
+                while deletes and deletes[0][1] <= position + batch.num_rows:
+                    keys, at = deletes.pop(0)
+                    yield batch.slice(start, at - position - start), None
+                    start = at - position
+                    yield _padded(keys, batch.schema), pa.array([True] * keys.num_rows)
+                yield batch.slice(start), None
+                position += batch.num_rows
+                schema = batch.schema
+        for keys, _ in deletes:
+            yield _padded(keys, schema), pa.array([True] * keys.num_rows)
+
+    def discard(self) -> None:
+        """Delete everything that was staged."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        delete_files(self._table, self._files)
+        self._files = []
+
+    def _roll(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            self._files += writer.close()
+
+    def _staged_keys(self) -> Iterator[pa.RecordBatch]:
+        for data_file in self._files:
+            yield from read_data_file(self._table.io, data_file, self._schema, columns=self._keys)
+
+    def _rewrite(self, kept: pa.Int64Array) -> None:
+        """Write the files again that hold rows which are not the newest of their key."""
+        files: list[DataFile] = []
+        first = 0
+        for data_file in self._files:
+            last = first + data_file.record_count
+            inside = kept.filter(pc.and_(pc.greater_equal(kept, first), pc.less(kept, last)))
+            if len(inside) == data_file.record_count:
+                files.append(data_file)
+            else:
+                files += self._copy(data_file, pc.subtract(inside, first))
+                delete_files(self._table, [data_file])
+            first = last
+        self._files = files
+        self.rows = len(kept)
+
+    def _copy(self, data_file: DataFile, positions: pa.Int64Array) -> list[DataFile]:
+        if not len(positions):
+            return []
+        writer = DataFileWriter(self._table, schema=self._schema, options=self._options)
+        first = 0
+        for batch in read_data_file(self._table.io, data_file, self._schema):
+            numbers = pa.arange(first, first + batch.num_rows)
+            writer.write(batch.filter(pc.is_in(numbers, value_set=positions)))
+            first += batch.num_rows
+        return writer.close()
+
+
+def _runs(batch: pa.RecordBatch, deleted: pa.BooleanArray) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """Yield pieces of consecutive rows that are all deletes, or all not."""
+    start = 0
+    flags = deleted.to_pylist()
+    for index in range(1, len(flags) + 1):
+        if index == len(flags) or flags[index] != flags[start]:
+            yield batch.slice(start, index - start), bool(flags[start])
+            start = index
+
+
+def _padded(keys: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        keys.column(field.name) if field.name in keys.schema.names else pa.nulls(keys.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class Spool:
+    """Rows that wait for a merge: in memory, and from `memory_bytes` on in private local files.
+
+    Rows have numbers in the order of their arrival, from 0.
+    """
+
+    def __init__(self, *, keys: Sequence[str], memory_bytes: int) -> None:
+        self.keys = tuple(keys)
+        self._memory_bytes = memory_bytes
+        self._chunks: list[pa.RecordBatch] = []
+        self._in_memory: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None = None) -> None:
+        """Add rows in the table's types; `deleted` marks those that delete their key."""
+        flags = deleted if deleted is not None else pa.array([False] * batch.num_rows)
+        self._in_memory.append(batch.append_column(pa.field(DELETED, pa.bool_()), flags))
+        self._bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self._bytes >= self._memory_bytes:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="icetap-spool-")
+        path = Path(self._folder.name) / f"{len(self._chunks):06d}.arrow"
+        groups: list[list[pa.RecordBatch]] = []
+        for batch in self._in_memory:
+            if groups and groups[-1][0].schema.equals(batch.schema):
+                groups[-1].append(batch)
+            else:
+                groups.append([batch])
+        for number, group in enumerate(groups):
+            part = path.with_suffix(f".{number}.arrow")
+            with pa.OSFile(os.fspath(part), "wb") as sink, pa.ipc.new_file(sink, group[0].schema) as writer:
+                for batch in group:
+                    writer.write_batch(batch)
+            reader = pa.ipc.open_file(pa.memory_map(os.fspath(part)))
+            self._chunks += [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        self._in_memory, self._bytes = [], 0
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order, as they came."""
+        for batch in [*self._chunks, *self._in_memory]:
+            yield batch.select(list(columns)) if columns else batch
+
+    def take(self, numbers: pa.Int64Array, schema: pa.Schema) -> pa.Table:
+        """Return the rows with these numbers, in this order, in the columns of `schema`."""
+        table = pa.Table.from_batches(
+            [as_schema(batch, schema) for batch in self.batches()] or [], schema=schema
+        )
+        return table.take(numbers)
+
+    def close(self) -> None:
+        """Forget the rows and remove their files."""
+        self._chunks, self._in_memory, self._bytes, self.rows = [], [], 0, 0
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def as_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the batch with the columns of a table that has grown since: new ones null, wider types cast."""
+    columns = []
+    for field in schema:
+        index = batch.schema.get_field_index(field.name)
+        if index < 0:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+        else:
+            column = batch.column(index)
+            columns.append(column if column.type == field.type else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,218 @@
+"""Record batches to Parquet data files of one table: rolled by real size, in bounded memory.
+
+pyiceberg's own writer turns a null `list<struct>` into an empty one and measures files by their size
+in memory, so the files are written with pyarrow here; only their statistics come from pyiceberg.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.schema import sanitize_column_names
+from pyiceberg.typedef import Record
+
+from icetap.types import schema_from_iceberg
+
+if TYPE_CHECKING:
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import Table
+
+ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 24 * 2**20  # in memory, before compression
+
+_COUNTER = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """How data files are written: named after the run, rolled at `target_bytes` of Parquet."""
+
+    run_id: str
+    target_bytes: int = 256 * 2**20
+    compression: str = "zstd"
+
+
+class DataFileWriter:
+    """Writes batches of one table's columns; the Parquet work runs in one background thread.
+
+    It holds one row group and at most one more that is being written.
+    """
+
+    def __init__(self, table: Table, *, schema: Schema, options: WriterOptions) -> None:
+        self._table = table
+        self._schema = schema
+        self._options = options
+        self._buffer: list[pa.RecordBatch] = []
+        self._buffered_rows = self._buffered_bytes = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parquet")
+        self._pending: Future[None] | None = None
+        self._open: _OpenFile | None = None
+        self._files: list[DataFile] = []
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; the batch has the table's columns in the table's order and types."""
+        self._buffer.append(batch)
+        self._buffered_rows += batch.num_rows
+        self._buffered_bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> list[DataFile]:
+        """Finish the last file and return every file written, in the order of their rows."""
+        self._flush()
+        self._wait()
+        self._roll()
+        self._thread.shutdown()
+        return self._files
+
+    def abort(self) -> None:
+        """Stop writing and delete what was written."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._open:
+            self._files.append(self._open.close())
+            self._open = None
+        delete_files(self._table, self._files)
+
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        self._wait()
+        rows = pa.Table.from_batches(self._buffer)
+        self._buffer, self._buffered_rows, self._buffered_bytes = [], 0, 0
+        self._pending = self._thread.submit(self._write_row_group, rows)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _write_row_group(self, rows: pa.Table) -> None:
+        if self._open is None:
+            name = f"icetap-{self._options.run_id}-{next(_COUNTER):06d}.parquet"
+            path = self._table.location_provider().new_data_location(name)
+            self._open = _OpenFile(
+                self._table, path, schema=self._schema, compression=self._options.compression
+            )
+        self._open.write(rows)
+        if self._open.size >= self._options.target_bytes:
+            self._roll()
+
+    def _roll(self) -> None:
+        if self._open is not None:
+            opened, self._open = self._open, None
+            self._files.append(opened.close())
+
+
+class _OpenFile:
+    """One Parquet file that is being written."""
+
+    def __init__(self, table: Table, path: str, *, schema: Schema, compression: str) -> None:
+        self._table = table
+        self._path = path
+        # Column names in files follow Iceberg's rule for odd characters; readers go by field id.
+        self._schema = sanitize_column_names(schema)
+        self._arrow_schema = schema_from_iceberg(self._schema, with_ids=True)
+        self._sink = table.io.new_output(path).create(overwrite=True)
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            schema=self._arrow_schema,
+            compression=compression,
+            store_decimal_as_integer=True,
+            store_schema=False,
+            write_batch_size=4096,
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return int(self._sink.tell())
+
+    def write(self, rows: pa.Table) -> None:
+        columns = [
+            column if column.type == field.type else _relabel(column, field.type)
+            for column, field in zip(rows.columns, self._arrow_schema, strict=True)
+        ]
+        table = pa.Table.from_arrays(columns, schema=self._arrow_schema)
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def close(self) -> DataFile:
+        self._writer.close()
+        size = self.size
+        self._sink.close()
+        properties = self._table.properties
+        statistics = data_file_statistics_from_parquet_metadata(
+            parquet_metadata=self._writer.writer.metadata,
+            stats_columns=compute_statistics_plan(self._schema, properties),
+            parquet_column_mapping=parquet_path_to_id_mapping(self._schema),
+        )
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=self._path,
+            file_format=FileFormat.PARQUET,
+            partition=Record(),
+            file_size_in_bytes=size,
+            sort_order_id=None,
+            spec_id=self._table.metadata.default_spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
+
+
+def _relabel(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Give nested fields other names; the values stay where they are."""
+    return pa.chunked_array([_relabel_array(chunk, kind) for chunk in column.chunks], type=kind)
+
+
+def _relabel_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type == kind:
+        return array
+    buffers = array.buffers()[: _own_buffers(kind)]
+    return pa.Array.from_buffers(
+        kind,
+        len(array),
+        buffers,
+        null_count=array.null_count,
+        offset=array.offset,
+        children=[_relabel_array(child, child_kind) for child, child_kind in _children(array, kind)],
+    )
+
+
+def _own_buffers(kind: pa.DataType) -> int:
+    return 1 if pa.types.is_struct(kind) else 2
+
+
+def _children(array: pa.Array, kind: pa.DataType) -> list[tuple[pa.Array, pa.DataType]]:
+    if pa.types.is_struct(kind):
+        # `field` ignores the offset of a sliced parent, as `from_buffers` expects.
+        return [(array.field(index), kind.field(index).type) for index in range(kind.num_fields)]
+    if pa.types.is_map(kind):
+        entries = pa.StructArray.from_arrays([array.keys, array.items], fields=list(_entries(array.type)))
+        return [(entries, pa.struct(list(_entries(kind))))]
+    return [(array.values, kind.value_type)]
+
+
+def _entries(kind: pa.DataType) -> tuple[pa.Field, pa.Field]:
+    return kind.key_field, kind.item_field
+
+
+def delete_files(table: Table, files: list[DataFile]) -> None:
+    """Delete data files that no snapshot lists; one that cannot be deleted is left for the sweep."""
+    for data_file in files:
+        try:
+            table.io.delete(data_file.file_path)
+        except (OSError, ValueError):
+            continue
