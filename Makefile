@@ -38,7 +38,7 @@ test-servers: $(READY)  ## Run the tests that need Spark and other servers; what
 
 check: $(READY)  ## Check format, lint, types, generated files and the rules of the house
 	$(RUN)ruff format --check . && $(RUN)ruff check . && $(RUN)mypy
-	$(RUN)python docs/generate.py --check
+	$(RUN)python docs/generator --check
 	$(RUN)pytest -q tests/repository
 
 format: $(READY)  ## Format the code and mend what the linter can mend
@@ -51,7 +51,7 @@ soak: $(READY)  ## Run the long proofs: 500 kills, big tables (hours)
 	$(RUN)pytest -m soak
 
 docs: $(READY)  ## Regenerate meltano.yml, the settings tables and docs/reference from the manifests
-	$(RUN)python docs/generate.py
+	$(RUN)python docs/generator
 
 constraints: .tools/bin/uv  ## Choose the third-party versions again and write constraints.txt
 	bash .ci/constraints .tools/bin/uv $(MANIFESTS)

@@ -1,0 +1,127 @@
+"""What each connector says of itself: its manifest, and its own `--about`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icetap.settings import SDK_SETTINGS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as a person meets it."""
+
+    name: str
+    schema: dict[str, Any]
+    required: bool
+
+    @property
+    def title(self) -> str:
+        """The label of a form field."""
+        return str(self.schema.get("title") or self.name.replace("_", " ").capitalize())
+
+    @property
+    def description(self) -> str:
+        """One paragraph without line breaks."""
+        return " ".join(str(self.schema.get("description", "")).split())
+
+    @property
+    def secret(self) -> bool:
+        """Whether the value must never be shown."""
+        return bool(self.schema.get("secret") or self.schema.get("writeOnly"))
+
+    @property
+    def types(self) -> list[str]:
+        """The JSON types it takes, without null."""
+        declared = self.schema.get("type", [])
+        named = [declared] if isinstance(declared, str) else list(declared)
+        for alternative in [*self.schema.get("anyOf", []), *self.schema.get("oneOf", [])]:
+            if isinstance(alternative, dict):
+                inner = alternative.get("type", [])
+                named += [inner] if isinstance(inner, str) else inner
+        return [name for name in dict.fromkeys(named) if name != "null"]
+
+    @property
+    def choices(self) -> list[str]:
+        """The allowed values, or an empty list."""
+        return [str(value) for value in self.schema.get("enum", []) if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One connector: its folder, its manifest and what it says of itself."""
+
+    folder: Path
+    command: str
+    extras: list[str]
+    manifest: dict[str, Any]
+    about: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Either `tap` or `target`."""
+        return str(self.manifest["kind"])
+
+    @property
+    def pip_url(self) -> str:
+        """What Meltano installs: both local packages, editable, in the versions of constraints.txt."""
+        root = "${MELTANO_PROJECT_ROOT}"
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        path = self.folder.relative_to(ROOT).as_posix()
+        return f"-c {root}/constraints.txt -e {root}/shared{extras} -e {root}/{path}"
+
+    def settings(self) -> list[Setting]:
+        """The connector's own settings first, those of the Singer SDK last."""
+        declared = self.about["settings"]
+        required = set(declared.get("required", []))
+        found = [Setting(name, schema, name in required) for name, schema in declared["properties"].items()]
+        return sorted(found, key=lambda setting: setting.name in SDK_SETTINGS)
+
+    def required_together(self) -> list[list[str]]:
+        """Alternative sets of settings of which one must be complete."""
+        declared = self.about["settings"]
+        always = list(declared.get("required", []))
+        alternatives = [entry["required"] for entry in declared.get("anyOf", []) if "required" in entry]
+        return [[*always, *entry] for entry in alternatives] or ([always] if always else [])
+
+
+def about(command: str) -> dict[str, Any]:
+    """Ask an installed connector what it is.
+
+    Raises:
+        SystemExit: When the connector cannot say; with the last line of what it wrote.
+    """
+    executable = Path(sys.executable).with_name(command)
+    done = subprocess.run(
+        [executable, "--about", "--format=json"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{command} --about failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def read_plugin(pyproject: Path) -> Plugin:
+    """Read one connector's manifest and ask it about itself."""
+    declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    command = next(iter(declared["project"]["scripts"]))
+    on_library = [need for need in declared["project"]["dependencies"] if need.startswith("icetap")]
+    extras = re.findall(r"[\w-]+", "".join(re.findall(r"^icetap\[([^\]]*)\]", " ".join(on_library))))
+    return Plugin(pyproject.parent, command, extras, declared["tool"]["icetap"]["connector"], about(command))
+
+
+def every_plugin() -> list[Plugin]:
+    """Every connector under taps/ and targets/, in order of their names."""
+    found = sorted([*ROOT.glob("taps/*/pyproject.toml"), *ROOT.glob("targets/*/pyproject.toml")])
+    with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(read_plugin, found))
