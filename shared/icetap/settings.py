@@ -16,7 +16,7 @@ SDK_SETTINGS = frozenset(
         "batch_config",
         "faker_config",
         "flattening_enabled",
-        "flattening_key_separator",
+        "flattening_separator",
         "flattening_max_depth",
         "flattening_max_key_length",
         "stream_map_config",
