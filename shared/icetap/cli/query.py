@@ -1,0 +1,201 @@
+"""`icetap query`: SQL over the loaded tables, in DuckDB, reading only."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.exceptions import NoSuchTableError
+
+from icetap.cli.rendering import rows_of
+from icetap.cli.views import IcebergDataset, create_view
+from icetap.errors import ConfigurationError, DataError
+from icetap.records.names import distinct_names
+from icetap.settings import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pyiceberg.catalog import Catalog
+
+BATCH_ROWS = 10_000
+_READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+_OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog"})  # DuckDB's
+_LISTED = 20  # table names in a message
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTable:
+    """A line of the list of tables."""
+
+    namespace: str
+    name: str
+    rows: int | None
+    """Rows by the newest snapshot's summary; None when it does not say."""
+
+    committed_at: int | None
+    """When the newest snapshot was made, in milliseconds since 1970-01-01 UTC; None without one."""
+
+
+def _reading_connection() -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory that can open no file, load no extension and write nothing but its spill folder."""
+    connection = duckdb.connect(
+        config={"enable_external_access": "false", "temp_directory": tempfile.gettempdir()}
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET python_enable_replacements = false")
+    return connection
+
+
+@dataclass
+class Lake:
+    """A catalog's tables behind one DuckDB connection, opened as queries name them."""
+
+    catalog: Catalog
+    datasets: dict[str, IcebergDataset] = field(default_factory=dict)
+    """The tables opened so far, by `namespace.table`."""
+
+    _connection: duckdb.DuckDBPyConnection = field(default_factory=_reading_connection)
+
+    def rows(self, sql: str) -> tuple[list[str], Iterator[list[Any]]]:
+        """Run one SELECT as `query` does; the rows come as Python values, a batch in memory."""
+        reader = self.query(sql)
+        return distinct_names(reader.schema.names), rows_of(_batches(reader))
+
+    def query(self, sql: str) -> pa.RecordBatchReader:
+        """Run one SELECT; the result comes in batches as it is computed.
+
+        Args:
+            sql: One statement that reads. Tables are `namespace.table`; the namespace may be left out when
+                only one has a table of that name.
+
+        Raises:
+            ConfigurationError: When this is not one reading statement, or a table is unknown.
+            DataError: When DuckDB cannot run it.
+        """
+        with _duckdb_errors():
+            statements = self._connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type not in _READING:
+                raise ConfigurationError(
+                    "`icetap query` takes one statement that reads (SELECT, FROM, WITH, VALUES, DESCRIBE, "
+                    "SUMMARIZE, EXPLAIN). Tables are written by the loader."
+                )
+            self._make_views(self._connection.get_table_names(statements[0].query, qualified=True))
+            return self._connection.execute(statements[0]).to_arrow_reader(BATCH_ROWS)
+
+    def tables(self) -> list[LoadedTable]:
+        """List every table with its size; opens each table's metadata."""
+        found = []
+        for identifier in sorted(self._identifiers()):
+            snapshot = self.catalog.load_table(identifier).current_snapshot()
+            rows = snapshot.summary.get("total-records") if snapshot and snapshot.summary else None
+            found.append(
+                LoadedTable(
+                    ".".join(identifier[:-1]),
+                    identifier[-1],
+                    rows=int(rows) if rows is not None else (None if snapshot else 0),
+                    committed_at=snapshot.timestamp_ms if snapshot else None,
+                )
+            )
+        return found
+
+    def _make_views(self, names: Iterable[str]) -> None:
+        wanted = [name for name in map(_parts, sorted(names)) if not _is_duckdbs_own(name)]
+        if not wanted:
+            return
+        known = self._identifiers()
+        for parts in wanted:
+            identifier = _resolve(parts, known)
+            dataset = self._dataset(identifier)
+            create_view(
+                self._connection,
+                dataset,
+                source=f"icetap_dataset_{list(self.datasets).index('.'.join(identifier))}",
+                namespace=".".join(parts[:-1]) or None,
+                name=parts[-1],
+            )
+
+    def _dataset(self, identifier: tuple[str, ...]) -> IcebergDataset:
+        name = ".".join(identifier)
+        if name not in self.datasets:
+            try:
+                self.datasets[name] = IcebergDataset(self.catalog.load_table(identifier))
+            except NoSuchTableError as error:
+                raise ConfigurationError(
+                    f"The table {name} has just been dropped. Run the query again."
+                ) from error
+        return self.datasets[name]
+
+    def _identifiers(self) -> list[tuple[str, ...]]:
+        namespaces = list(self.catalog.list_namespaces())
+        for namespace in namespaces:  # grows while nested ones are found
+            deeper = self.catalog.list_namespaces(namespace)
+            namespaces.extend(one for one in deeper if len(one) > len(namespace) and one not in namespaces)
+        return [table for namespace in namespaces for table in self.catalog.list_tables(namespace)]
+
+
+@contextmanager
+def _duckdb_errors() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise DataError(str(error).strip()) from error
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The batches; errors of a query come up here too, because it runs while it is read."""
+    try:
+        yield from reader
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise DataError(str(error).strip()) from error
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Take `a."b.c"` apart as SQL does."""
+    return tuple(
+        match[1].replace('""', '"') if match[1] is not None else match[2] for match in _PART.finditer(name)
+    )
+
+
+def _is_duckdbs_own(parts: tuple[str, ...]) -> bool:
+    return len(parts) > 1 and parts[-2].casefold() in _OWN_SCHEMAS
+
+
+def _resolve(parts: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the table that a name in a query means; names are compared without case, as DuckDB does.
+
+    Raises:
+        ConfigurationError: When there is none, or there are several.
+    """
+    *schema, name = (part.casefold() for part in parts)
+    namespace = ".".join(schema)
+    matching = [
+        identifier
+        for identifier in known
+        if identifier[-1].casefold() == name
+        and (not namespace or ".".join(identifier[:-1]).casefold() == namespace)
+    ]
+    exact = [identifier for identifier in matching if identifier[-1] == parts[-1]]
+    matching = exact if len(exact) == 1 else matching
+    if len(matching) == 1:
+        return matching[0]
+    written = ".".join(parts)
+    if matching:
+        choices = " or ".join(".".join(identifier) for identifier in matching)
+        raise ConfigurationError(f"There are several tables called '{written}'. Write {choices}.")
+    full = [".".join(identifier) for identifier in known]
+    hint = did_you_mean(written, full if namespace else [*full, *(each[-1] for each in known)]) or "."
+    raise ConfigurationError(f"There is no table '{written}'{hint} {_list_of(full)}")
+
+
+def _list_of(names: list[str]) -> str:
+    if not names:
+        return "Nothing has been loaded yet."
+    more = f" and {len(names) - _LISTED} more (`icetap query` lists them)" if len(names) > _LISTED else ""
+    return f"There are: {', '.join(sorted(names)[:_LISTED])}{more}."
