@@ -25,7 +25,7 @@ from target_iceberg.json_text import parse_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RUN_BYTES = 16 << 20
+RUN_BYTES = 8 << 20
 """A run is handed on when the open runs of all streams hold this much."""
 READ_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
@@ -35,22 +35,19 @@ _LOGGER = logging.getLogger(__name__)
 _WHITE = b" \t\r\n"
 _HEAD = re.compile(
     rb'[ \t]*\{[ \t]*(?:"type"[ \t]*:[ \t]*"RECORD"[ \t]*,[ \t]*"stream"[ \t]*:[ \t]*"(?P<stream>[^"\\]*)"'
-    rb'|"stream"[ \t]*:[ \t]*"(?P<first>[^"\\]*)"[ \t]*,[ \t]*"type"[ \t]*:[ \t]*"RECORD")[ \t]*,[ \t]*'
-    rb'(?P<record>"record"[ \t]*:[ \t]*)?'
+    rb'|"stream"[ \t]*:[ \t]*"(?P<first>[^"\\]*)"[ \t]*,[ \t]*"type"[ \t]*:[ \t]*"RECORD")[ \t]*,'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """RECORD lines of one stream, in arrival order, about 16 MB at most (more for one longer line)."""
+    """RECORD lines of one stream, in arrival order, about 8 MB at most (more for one longer line)."""
 
     stream: str
     lines: bytes
     """Whole lines, each ended by a line feed; none is empty."""
     count: int
     first_line: int
-    head: bytes = b""
-    """What every line begins with, up to the record's value; empty when they differ."""
     segments: tuple[tuple[int, int], ...] = ()
     """Pairs (row, line number) where the numbering jumps, because other messages stood between."""
 
@@ -124,16 +121,14 @@ def _widen_pipe(fd: int) -> None:
 class _OpenRun:
     stream: str
     parts: list[bytes] = field(default_factory=list)
-    heads: set[bytes] = field(default_factory=set)
     count: int = 0
     size: int = 0
     segments: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, block: bytes, *, count: int, line: int, head: bytes) -> None:
+    def add(self, block: bytes, *, count: int, line: int) -> None:
         if not self.segments or self.segments[-1][1] + self.count - self.segments[-1][0] != line:
             self.segments.append((self.count, line))
         self.parts.append(block)
-        self.heads.add(head)
         self.count += count
         self.size += len(block)
 
@@ -143,7 +138,6 @@ class _OpenRun:
             lines=b"".join(self.parts),
             count=self.count,
             first_line=self.segments[0][1],
-            head=next(iter(self.heads)) if len(self.heads) == 1 else b"",
             segments=tuple(self.segments) if len(self.segments) > 1 else (),
         )
 
@@ -155,8 +149,6 @@ class _Head:
     stream: str
     boundary: re.Pattern[bytes]
     """Matches the line feed before the first line that begins otherwise."""
-    common: bytes
-    """The head when it reaches up to the record's value, else empty."""
 
     @classmethod
     def of(cls, match: re.Match[bytes], *, line: int) -> _Head:
@@ -166,7 +158,7 @@ class _Head:
         except UnicodeDecodeError:
             raise DataError(f"line {line} of the input names a stream in bytes that are not UTF-8") from None
         boundary = re.compile(rb"\n(?!" + re.escape(match[0]) + rb")")
-        return cls(stream, boundary, match[0] if match["record"] is not None else b"")
+        return cls(stream, boundary)
 
 
 class _Envelope(msgspec.Struct):
@@ -248,14 +240,14 @@ class _Lines:
         found = head.boundary.search(block, position)
         end = found.end() if found else len(block)
         lines = block[position:end]
-        self._add(head.stream, lines, count=lines.count(b"\n"), head=head.common)
+        self._add(head.stream, lines, count=lines.count(b"\n"))
         return end
 
-    def _add(self, stream: str, lines: bytes, *, count: int, head: bytes) -> None:
+    def _add(self, stream: str, lines: bytes, *, count: int) -> None:
         run = self._open.get(stream)
         if run is None:
             run = self._open[stream] = _OpenRun(stream)
-        run.add(lines, count=count, line=self._line, head=head)
+        run.add(lines, count=count, line=self._line)
         self._open_bytes += len(lines)
         self._line += count
 
@@ -271,7 +263,7 @@ class _Lines:
             message = _parsed(line, number=self._line)
             kind, stream = message.get("type"), message.get("stream")
         if kind == "RECORD" and isinstance(stream, str):
-            self._add(stream, line, count=1, head=b"")
+            self._add(stream, line, count=1)
             return
         message = message or _parsed(line, number=self._line)
         _check(message, line, number=self._line)

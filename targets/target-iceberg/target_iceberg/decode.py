@@ -1,0 +1,299 @@
+"""A run of RECORD lines, or an Arrow file -> record batches of the declared types; refused rows apart."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from icetap.types import TIMESTAMPTZ
+from target_iceberg.json_lane import JsonLane, Unfit
+from target_iceberg.row_lane import RowLane, UnfitLineError, parse_record
+from target_iceberg.scalars import Typed, cast_text, isolate
+from target_iceberg.undeclared import Learned
+from target_iceberg.values import UndeclaredField, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from target_iceberg.reader import Run
+
+DELETED_AT = "_sdc_deleted_at"
+"""Set on a RECORD that stands for a deleted row; never a column of the batch."""
+_PIECE_BYTES = 1 << 20
+_REST_RUNS = 16
+"""After a run in which no piece went through the fast lane, this many runs do not try it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that does not fit."""
+
+    line: int
+    """Number in the input, from 1; in an Arrow file the number of the row."""
+    column: str | None
+    """The column that refused it, None when the whole line is refused."""
+    reason: str
+    """What was expected; never holds data."""
+    raw: str
+    """The record as the tap sent it, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Rows of one version, in arrival order."""
+
+    batch: pa.RecordBatch
+    """The declared columns, then those found in the data."""
+    version: int | None = None
+    deleted: pa.BooleanArray | None = None
+    """True where `_sdc_deleted_at` was set; None when no row is a delete."""
+    times: pa.Array | None = None
+    """When the tap extracted each row (timestamp in UTC, null if it did not say); None unless asked for."""
+    rejected: list[Rejected] = field(default_factory=list)
+    lossy: dict[str, int] = field(default_factory=dict)
+    """Per column: values that lost digits that a double, or microseconds, cannot hold."""
+    new_fields: list[pa.Field] = field(default_factory=list)
+    """Columns that nobody declared, and columns with such fields inside, new since the last run."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """Some lines of a run, decoded."""
+
+    columns: list[Typed]
+    versions: pa.Array
+    times: pa.Array
+    count: int
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What a run has besides rows."""
+
+    rejected: list[Rejected] = field(default_factory=list)
+    lossy: Counter[str] = field(default_factory=Counter)
+    new_fields: list[pa.Field] = field(default_factory=list)
+
+
+class StreamDecoder:
+    """Decodes the rows of one stream; knows its columns and learns those that nobody declared.
+
+    Args:
+        stream: The stream's name.
+        schema: The declared columns (`icetap.types.schema_from_singer`); keys are not nullable.
+        record_metadata: Whether `Decoded.times` is wanted.
+    """
+
+    def __init__(self, stream: str, schema: pa.Schema, *, record_metadata: bool = False) -> None:
+        self.stream = stream
+        self._record_metadata = record_metadata
+        self._learned = Learned()
+        self._resting = 0
+        self._set_fields([one for one in schema if one.name != DELETED_AT])
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the next batch: the declared ones, then those found."""
+        return pa.schema([settled(one) for one in self._fields if not pa.types.is_null(one.type)])
+
+    def _set_fields(self, fields: Sequence[pa.Field]) -> None:
+        self._fields = list(fields)
+        deleted = pa.field(DELETED_AT, pa.string())
+        self._fast = JsonLane([*fields, deleted])
+        self._exact = RowLane([*fields, deleted.with_metadata({"icetap.kind": "text"})])
+
+    def decode(self, run: Run) -> Iterator[Decoded]:
+        """Yield the rows of a run; several times when it holds several versions.
+
+        What the run rejected, lost and found stands in the first one only.
+
+        Raises:
+            DataError: For a line that is not a RECORD message; a value that does not fit is `Rejected`.
+        """
+        before = self.schema
+        while True:
+            try:
+                parts = self._parts(run)
+                break
+            except UndeclaredField:
+                self._learn(run)
+        known = set(before)
+        new = [one for one in self.schema if one not in known]
+        yield from self._assembled(run, parts, new)
+
+    def _parts(self, run: Run) -> list[_Part]:
+        fast = self._fast.usable and not self._resting
+        if fast and (part := self._fast_part(run.lines, run.count)):
+            return [part]
+        self._resting = max(0, self._resting - 1)
+        # One bad row must not send its whole run to the slower lane: try again in small pieces.
+        again = fast and len(run.lines) > _PIECE_BYTES
+        parts: list[_Part] = []
+        row = missed = 0
+        for piece, count in _pieces(run.lines):
+            part = self._fast_part(piece, count) if again else None
+            if part is None:
+                missed += 1
+                part = self._exact_part(piece, functools.partial(_shifted, run.line_of, row))
+            parts.append(part)
+            row += count
+        if again and missed == len(parts):
+            self._resting = _REST_RUNS
+        return parts
+
+    def _fast_part(self, lines: bytes, count: int) -> _Part | None:
+        try:
+            columns, versions, times = self._fast.decode(lines, count=count)
+        except Unfit:
+            return None
+        return _Part(columns, versions, times, count)
+
+    def _exact_part(self, lines: bytes, line_of: Callable[[int], int]) -> _Part:
+        rows = self._exact.decode(lines, line_of=line_of)
+        for one, column in zip(self._fields, rows.columns, strict=False):
+            if column.bad and self._learned.touches(one.name) and self._would_learn(lines):
+                raise UndeclaredField
+        versions = pa.array(rows.versions, pa.int64())
+        return _Part(rows.columns, versions, pa.array(rows.times, pa.string()), len(versions), rows.refused)
+
+    # --- undeclared fields ---
+
+    def _widened(self, lines: bytes) -> list[pa.Field]:
+        record = pa.field("record", pa.struct(self._fields))
+        for line in lines.split(b"\n")[:-1]:
+            try:
+                value = parse_record(line, number=0)["record"]
+            except UnfitLineError:
+                continue
+            value.pop(DELETED_AT, None)
+            record = self._learned.widen(record, value)
+        return list(record.type)
+
+    def _would_learn(self, lines: bytes) -> bool:
+        """Say whether a found column's type is too narrow, rather than the value at fault."""
+        return self._widened(lines) != self._fields
+
+    def _learn(self, run: Run) -> None:
+        fields = self._widened(run.lines)
+        if fields == self._fields:
+            raise AssertionError(f"stream '{self.stream}': an undeclared field was seen and not found again")
+        self._set_fields(fields)
+
+    # --- from parts to batches ---
+
+    def _assembled(self, run: Run, parts: Sequence[_Part], new: list[pa.Field]) -> Iterator[Decoded]:
+        findings = _Findings(new_fields=new)
+        batches: list[pa.RecordBatch] = []
+        row = 0
+        for part in parts:
+            bad = self._bad_rows(part)
+            findings.rejected += _rejections(run, row, bad)
+            for one, column in zip(self._fields, part.columns, strict=False):
+                findings.lossy[one.name] += column.lossy
+            batch = self._batch(part)
+            batches.append(
+                batch.filter(pa.array([i not in bad for i in range(part.count)])) if bad else batch
+            )
+            row += part.count
+        whole = pa.concat_batches(batches) if len(batches) > 1 else batches[0]
+        yield from self._by_version(whole, findings)
+
+    def _batch(self, part: _Part) -> pa.RecordBatch:
+        """Return the columns of `schema` and behind them version, time and deletion."""
+        arrays = [
+            column.array
+            for one, column in zip(self._fields, part.columns, strict=False)
+            if not pa.types.is_null(one.type)
+        ]
+        deleted = part.columns[-1].array.is_valid()
+        fields = [*self.schema, pa.field("", pa.int64()), pa.field("", pa.string()), pa.field("", pa.bool_())]
+        return pa.RecordBatch.from_arrays(
+            [*arrays, part.versions, part.times, deleted], schema=pa.schema(fields)
+        )
+
+    def _bad_rows(self, part: _Part) -> dict[int, tuple[str | None, str]]:
+        bad: dict[int, tuple[str | None, str]] = {}
+        for one, column in zip(self._fields, part.columns, strict=False):
+            for row, reason in column.bad.items():
+                bad.setdefault(row, (one.name, reason))
+            if not one.nullable and column.array.null_count:
+                for row in pc.indices_nonzero(column.array.is_null()).to_pylist():
+                    bad.setdefault(row, (one.name, "a key that is missing or null"))
+        return bad | {row: (None, reason) for row, reason in part.refused.items()}
+
+    def _by_version(self, whole: pa.RecordBatch, findings: _Findings) -> Iterator[Decoded]:
+        """Cut where the version changes; the findings go with the first piece, even if it has no rows."""
+        versions, times, deleted = whole.columns[-3:]
+        instants = _instants(times) if self._record_metadata else None
+        batch = pa.RecordBatch.from_arrays(whole.columns[:-3], schema=self.schema)
+        start = 0
+        for end in [*_changes(versions), len(versions)]:
+            deletes = deleted[start:end]
+            yield Decoded(
+                batch=batch[start:end],
+                version=versions[start].as_py() if start < end else None,
+                deleted=deletes if deletes.true_count else None,
+                times=None if instants is None else instants[start:end],
+                rejected=findings.rejected,
+                lossy=dict(+findings.lossy),
+                new_fields=findings.new_fields,
+            )
+            findings = _Findings()
+            start = end
+
+
+def _shifted(line_of: Callable[[int], int], by: int, row: int) -> int:
+    return line_of(by + row)
+
+
+def _pieces(lines: bytes) -> Iterator[tuple[bytes, int]]:
+    """Cut lines into pieces of about `_PIECE_BYTES`, with the number of lines in each."""
+    start = 0
+    while start < len(lines):
+        end = lines.find(b"\n", start + _PIECE_BYTES) + 1 or len(lines)
+        piece = lines[start:end]
+        yield piece, piece.count(b"\n")
+        start = end
+
+
+def _changes(versions: pa.Array) -> list[int]:
+    """Return the rows at which another version begins."""
+    if versions.null_count == len(versions):
+        return []
+    bounds = pc.min_max(versions)
+    if not versions.null_count and bounds["min"].as_py() == bounds["max"].as_py():
+        return []
+    values = versions.to_pylist()
+    return [i for i in range(1, len(values)) if values[i] != values[i - 1]]
+
+
+def _instants(text: pa.StringArray) -> pa.Array:
+    """Times of extraction are a courtesy: one that cannot be read is null, the row stays."""
+    if not len(text):
+        return pa.nulls(0, TIMESTAMPTZ)
+    column = pa.field("time_extracted", TIMESTAMPTZ)
+    return isolate(text, lambda part: cast_text(part, column), reason="").array
+
+
+class _RecordOnly(msgspec.Struct):
+    record: msgspec.Raw
+
+
+def _rejections(run: Run, offset: int, bad: dict[int, tuple[str | None, str]]) -> Iterator[Rejected]:
+    if not bad:
+        return
+    lines = run.lines.split(b"\n")
+    for row, (column, reason) in sorted(bad.items()):
+        line = lines[offset + row]
+        try:
+            raw = bytes(msgspec.json.decode(line, type=_RecordOnly).record)
+        except (msgspec.MsgspecError, RecursionError):
+            raw = line
+        yield Rejected(run.line_of(offset + row), column, reason, raw.decode(errors="backslashreplace"))

@@ -1,0 +1,240 @@
+"""The fast lane: RECORD lines of plain columns -> Arrow in compiled code (`pyarrow.json`).
+
+All or nothing: a block that holds one value that does not fit, one field that nobody declared or one
+line that is not strict JSON raises `Unfit`, and the row lane decodes it, with the same result for the
+rows that are good. Tried with pyarrow 26 (2026-11-21): integers, decimals and text come out exact,
+duplicate keys, lone surrogates and wrong kinds raise; NaN and Infinity are taken, UTF-8 is not checked
+and inferring a deeply nested field overflows the C stack, so this module checks the first two and
+never infers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from icetap.types import kind_of
+from target_iceberg.scalars import Typed, cast_text, travels_as_string
+from target_iceberg.values import settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_BLOCK_BYTES = 1 << 20  # both cores get work, and a block's text stays in the cache
+_LONG_NUMBER = r"-?[0-9.]*(?:[0-9.]{17}|[eE][-+]?[0-9]{3})"
+"""A number that a double may not hold: 16 digits and a point, or an exponent of three digits.
+
+Every number of 15 significant digits survives text -> double -> shortest text (IEEE 754, DBL_DIG).
+"""
+
+
+class Unfit(Exception):  # noqa: N818 - a verdict on a block, caught by its caller, not an error
+    """This block cannot be decoded as a whole."""
+
+
+def wire_type(field: pa.Field) -> pa.DataType | None:
+    """Return the type in which `pyarrow.json` reads a column exactly, or None when there is none."""
+    kind = field.type
+    if travels_as_string(field):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        children = [(child.name, wire_type(child)) for child in kind]
+        return None if any(wire is None for _, wire in children) else pa.struct(children)
+    if pa.types.is_list(kind):
+        element = wire_type(kind.value_field)
+        return None if element is None else pa.list_(pa.field("element", element))
+    if pa.types.is_map(kind) or kind_of(field) is not None:
+        return None
+    return kind
+
+
+class JsonLane:
+    """Decodes blocks of RECORD lines of one stream, for one set of columns."""
+
+    def __init__(self, fields: Sequence[pa.Field]) -> None:
+        self._fields = list(fields)
+        wires = [wire_type(field) for field in fields]
+        self.usable = bool(fields) and all(wire is not None for wire in wires)
+        """False when a column needs the row lane: free-form JSON, maps."""
+        if not self.usable:
+            return
+        record = pa.struct([(field.name, wire) for field, wire in zip(fields, wires, strict=True)])
+        text = pa.string()
+        envelope = [("type", text), ("stream", text), ("record", record)]
+        self._parse = pj.ParseOptions(
+            explicit_schema=pa.schema([*envelope, ("version", pa.int64()), ("time_extracted", text)]),
+            unexpected_field_behavior="error",
+        )
+        self._doubles = _Doubles(fields)
+
+    def decode(self, lines: bytes, *, count: int) -> tuple[list[Typed], pa.Array, pa.Array]:
+        """Return the columns, the versions (int64) and the times of extraction (text).
+
+        Raises:
+            Unfit: When a line of the block is not as it should be; nothing says which.
+        """
+        table = self._read(lines, count)
+        record = table.column("record").combine_chunks()
+        record = record.chunk(0) if isinstance(record, pa.ChunkedArray) else record
+        if record.null_count:
+            raise Unfit
+        try:
+            columns = [_typed(record.field(i), field) for i, field in enumerate(self._fields)]
+        except pa.ArrowInvalid as error:
+            raise Unfit from error
+        for place, lossy in self._doubles.lossy(lines, columns):
+            columns[place] = Typed(columns[place].array, lossy)
+        return columns, *(table.column(name).combine_chunks() for name in ("version", "time_extracted"))
+
+    def _read(self, lines: bytes, count: int) -> pa.Table:
+        if not (lines.isascii() or _is_utf8(lines)):
+            raise Unfit
+        # A line that is longer than a block cannot be read: once more in one block.
+        for size in (_BLOCK_BYTES, len(lines) + 1):
+            try:
+                table = pj.read_json(
+                    pa.BufferReader(lines),
+                    read_options=pj.ReadOptions(block_size=size, use_threads=size < len(lines)),
+                    parse_options=self._parse,
+                )
+            except pa.ArrowInvalid as error:
+                if "straddling" in str(error) and size < len(lines):
+                    continue
+                raise Unfit from error
+            break
+        if table.num_rows != count:
+            raise Unfit  # two messages on one line
+        return table
+
+
+def _one_value(data: bytes) -> pa.Array:
+    """Return an array whose only value is `data`, not copied."""
+    offsets = pa.py_buffer(struct.pack("=qq", 0, len(data)))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        _one_value(data).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _typed(array: pa.Array, field: pa.Field) -> Typed:
+    """Give an array as it was read its real type, at every depth."""
+    kind = field.type
+    if travels_as_string(field):
+        return cast_text(array, field)
+    if pa.types.is_floating(kind) and pc.all(pc.is_finite(array)).as_py() is False:
+        raise pa.ArrowInvalid("NaN and Infinity are not JSON")
+    if pa.types.is_struct(kind):
+        known = [(i, child) for i, child in enumerate(kind) if not pa.types.is_null(child.type)]
+        children = [_typed(array.field(i), child) for i, child in known]
+        mask = array.is_null() if array.null_count else None
+        fields = list(settled(field).type)
+        return Typed(
+            pa.StructArray.from_arrays([child.array for child in children], fields=fields, mask=mask),
+            sum(child.lossy for child in children),
+        )
+    if pa.types.is_list(kind):
+        values = _typed(array.values, kind.value_field)
+        buffers, nulls = array.buffers()[:2], array.null_count
+        kind = settled(field).type
+        return Typed(
+            pa.Array.from_buffers(kind, len(array), buffers, nulls, array.offset, children=[values.array]),
+            values.lossy,
+        )
+    return Typed(array)
+
+
+class _Doubles:
+    """Counts the numbers that a double does not hold; free of cost where no number is long."""
+
+    def __init__(self, fields: Sequence[pa.Field]) -> None:
+        self._places = [i for i, field in enumerate(fields) if pa.types.is_floating(field.type)]
+        self._nested = any(_has_double(field.type) for field in fields if pa.types.is_nested(field.type))
+        self._pattern = _long_number_pattern(fields)
+        names = {f"f{i}": fields[i].name for i in self._places}
+        members = [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in names]
+        record = msgspec.defstruct("Doubles", members, rename=names.get)
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Line", [("record", record)]))
+
+    def lossy(self, lines: bytes, columns: Sequence[Typed]) -> Iterator[tuple[int, int]]:
+        """Yield the places of the columns that lost digits, with the number of values."""
+        if self._pattern is None or not _contains(lines, self._pattern):
+            return
+        if self._nested:
+            raise Unfit  # the row lane counts them one by one
+        try:
+            decoded: list[Any] = self._decoder.decode_lines(lines)
+        except msgspec.MsgspecError as error:
+            raise Unfit from error
+        for place in self._places:
+            name = f"f{place}"
+            texts = pa.array([bytes(getattr(line.record, name)) for line in decoded], pa.binary()).cast(
+                pa.string()
+            )
+            if lossy := lossy_doubles(texts, columns[place].array):
+                yield place, lossy
+
+
+def lossy_doubles(texts: pa.StringArray, doubles: pa.DoubleArray) -> int:
+    """Count the doubles whose shortest text is another number than the text they came from."""
+    differs = pc.not_equal(texts, doubles.cast(pa.string()))
+    suspects = pc.filter(texts, differs), pc.filter(doubles, differs)
+    return sum(
+        Decimal(text) != Decimal(repr(double))
+        for text, double in zip(*(array.to_pylist() for array in suspects), strict=True)
+        if double is not None
+    )
+
+
+def _contains(data: bytes, pattern: str) -> bool:
+    return bool(pc.match_substring_regex(_one_value(data), pattern)[0].as_py())
+
+
+def _has_double(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or any(_has_double(child.type) for child in _children(kind))
+
+
+def _children(kind: pa.DataType) -> Iterable[pa.Field]:
+    return [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+
+
+def _long_number_pattern(fields: Sequence[pa.Field]) -> str | None:
+    """Return a search (RE2) for long numbers in the double columns; None without such columns."""
+    names: set[str] = set()
+    for field in fields:
+        for name in _double_names(field):
+            if name is None:
+                return _LONG_NUMBER
+            names |= {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    if not names:
+        return None
+    return '"(?:' + "|".join(map(_quoted, sorted(names))) + r')"\s*:\s*' + _LONG_NUMBER
+
+
+def _quoted(name: str) -> str:
+    """Escape for RE2, which knows fewer escapes than Python's `re`."""
+    return re.sub(r"([^\w])", lambda m: rf"\x{{{ord(m[1]):x}}}", name)
+
+
+def _double_names(field: pa.Field) -> Iterator[Any]:
+    """Yield the keys that stand before doubles in the JSON, None for doubles without a key."""
+    kind = field.type
+    if pa.types.is_floating(kind):
+        yield field.name
+    elif pa.types.is_struct(kind):
+        for child in kind:
+            yield from _double_names(child)
+    elif pa.types.is_nested(kind) and _has_double(kind):
+        yield None

@@ -1,0 +1,84 @@
+"""Fields that no SCHEMA declared: found by looking at the values, at any depth."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from icetap.types import infer_field, json_field, kind_of
+from target_iceberg.json_text import NumberText
+
+Path = tuple[str, ...]
+_NOT_INTEGER = re.compile(r"[.eENI]")
+
+
+class Learned:
+    """The fields found so far, by path; their types widen until every value seen fits."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+
+    def touches(self, column: str) -> bool:
+        """Say whether a column, or a field inside it, was found and not declared."""
+        return any(path[0] == column for path in self._paths)
+
+    def widen(self, field: pa.Field, value: Any, *, path: Path = ()) -> pa.Field:
+        """Return the field so that it has a place for everything in `value`.
+
+        Declared fields keep their types; undeclared ones are added, and become text or JSON text when
+        their values are of several types. Only null so far is the Arrow type null.
+        """
+        if value is None:
+            return field
+        if path in self._paths:
+            return _joined(field, _inferred(field.name, value))
+        kind = field.type
+        if pa.types.is_struct(kind) and isinstance(value, dict):
+            return field.with_type(self._widen_struct(kind, value, path))
+        if pa.types.is_map(kind) and isinstance(value, dict):
+            item = kind.item_field
+            for one in value.values():
+                item = self.widen(item, one, path=(*path, "value"))
+            return field.with_type(pa.map_(kind.key_field, item))
+        if pa.types.is_list(kind) and isinstance(value, list):
+            element = kind.value_field
+            for one in value:
+                element = self.widen(element, one, path=(*path, "element"))
+            return field.with_type(pa.list_(element))
+        return field
+
+    def _widen_struct(self, kind: pa.StructType, value: dict[str, Any], path: Path) -> pa.StructType:
+        children = {child.name: child for child in kind}
+        for name, one in value.items():
+            if name in children:
+                children[name] = self.widen(children[name], one, path=(*path, name))
+            else:
+                self._paths.add((*path, name))
+                children[name] = _inferred(name, one)
+        return pa.struct(list(children.values()))
+
+
+def _inferred(name: str, value: Any) -> pa.Field:
+    if value is None:
+        return pa.field(name, pa.null())
+    if isinstance(value, NumberText) and not _NOT_INTEGER.search(value.text):
+        value = int(value.text) if value.text == "-0" else 2**64  # beyond what Python parses: as any such
+    return infer_field(name, value)
+
+
+def _joined(field: pa.Field, other: pa.Field) -> pa.Field:
+    """Return one field for values of both types, by the table's rules for unions."""
+    if pa.types.is_null(other.type) or field.equals(other, check_metadata=True):
+        return field
+    if pa.types.is_null(field.type):
+        return other
+    if "json" in {kind_of(field), kind_of(other)}:
+        return json_field(field.name)
+    types = {field.type, other.type}
+    if types == {pa.int64(), pa.float64()}:
+        return field.with_type(pa.float64())
+    if pa.string() in types:
+        return field if kind_of(field) == "text" else infer_field(field.name, 2**64)
+    return json_field(field.name)
