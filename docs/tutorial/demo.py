@@ -57,7 +57,7 @@ def run(words: Sequence[str], *, log: Path, environment: dict[str, str] | None =
     Raises:
         DemoError: When the command fails; with the end of its log.
     """
-    start = time.monotonic()
+    progress = Progress(" ".join(words))
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [BIN / words[0], *words[1:]],
@@ -79,10 +79,30 @@ def run(words: Sequence[str], *, log: Path, environment: dict[str, str] | None =
         raise DemoError(f"{words[0]} ended with exit code {process.returncode}. The end of {log}:\n{tail}")
 
 
-def progress(line: str) -> None:
-    """Rewrite the line of progress; silent where nobody watches."""
-    if sys.stdout.isatty():
-        print(f"\r\x1b[2K{line}", end="", flush=True)
+class Progress:
+    """One line that is rewritten where somebody watches, a line every few seconds in a log."""
+
+    EVERY_SECONDS = 3
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.start = time.monotonic()
+        self.said = self.start
+
+    def tell(self, news: str = "") -> None:
+        """Say how far it is."""
+        now = time.monotonic()
+        line = f"   $ {self.words}   {now - self.start:.0f} s{news}"
+        if sys.stdout.isatty():
+            print(f"\r\x1b[2K{line}", end="", flush=True)
+        elif now - self.said >= self.EVERY_SECONDS:
+            self.said = now
+            print(line, flush=True)
+
+    def end(self) -> None:
+        """Leave the line with the whole time."""
+        start = "\r\x1b[2K" if sys.stdout.isatty() else ""
+        print(f"{start}   $ {self.words}   {time.monotonic() - self.start:.1f} s", flush=True)
 
 
 def written() -> float:
@@ -198,7 +218,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except DemoError as problem:
+    except (DemoError, subprocess.CalledProcessError) as problem:
         sys.exit(f"\nThe demo stopped: {problem}")
     except KeyboardInterrupt:
         sys.exit("\nThe demo was stopped. `make demo` starts it afresh.")
