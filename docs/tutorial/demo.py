@@ -68,12 +68,9 @@ def run(words: Sequence[str], *, log: Path, environment: dict[str, str] | None =
             stderr=subprocess.STDOUT,
         )
         while process.poll() is None:
-            progress(
-                f"   $ {' '.join(words)}   {time.monotonic() - start:.0f} s, {written():.1f} MB of Parquet"
-            )
+            progress.tell(f", {megabytes:.1f} MB of Parquet" if (megabytes := written()) else "")
             time.sleep(0.2)
-    progress("")
-    print(f"   $ {' '.join(words)}   {time.monotonic() - start:.1f} s", flush=True)
+    progress.end()
     if process.returncode:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-25:])
         raise DemoError(f"{words[0]} ended with exit code {process.returncode}. The end of {log}:\n{tail}")
