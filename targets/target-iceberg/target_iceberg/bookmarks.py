@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from target_iceberg.states import same_bookmark
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,7 +25,6 @@ RUN_ID = "icetap.run-id"
 BOOKMARK = "icetap.bookmark"
 STARTED_FROM = "icetap.from"
 OPEN = "icetap.open"
-REWINDABLE = "icetap.rewindable"
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
         entries = entries_of(snapshot)
         is_own = entries.get(PIPELINE) == pipeline and (any_run or entries.get(RUN_ID) == last_run)
         is_open = entries.get(OPEN) == "true"
-        if is_own and not is_open and entries.get(BOOKMARK) == start:
+        if is_own and not is_open and same_bookmark(entries.get(BOOKMARK), start):
             return Rewind(snapshot.snapshot_id, taken_back)
         if not is_own or snapshot.summary is None or snapshot.summary.operation.value != "append":
             return None
         taken_back += int(entries.get("added-records", 0))
         began_here = not _continues(metadata, snapshot, entries.get(RUN_ID))
-        if began_here and entries.get(STARTED_FROM) == start:
+        if began_here and same_bookmark(entries.get(STARTED_FROM), start):
             return Rewind(snapshot.parent_snapshot_id, taken_back)
         if began_here and not any_run:
             return None

@@ -117,7 +117,8 @@ def _key_range(spool: Spool) -> BooleanExpression:
             high = bounds["max"] if high is None else max(high, bounds["max"])
         else:
             if low is not None and high is not None:
-                found = And(found, And(GreaterThanOrEqual(key, low), LessThanOrEqual(key, high)))
+                bounded = And(GreaterThanOrEqual(key, low), LessThanOrEqual(key, high))  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
+                found = And(found, bounded)
     return found
 
 

@@ -1,0 +1,105 @@
+"""Rows at the bookmark: inclusive bookmarks send them again, and tables without keys must not take them twice."""
+
+from __future__ import annotations
+
+import collections
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.exceptions import ValidationError
+from pyiceberg.expressions import EqualTo
+
+from icetap.tables import read_table
+from target_iceberg.equality import RUN_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyiceberg.table import Table
+
+LOGGER = logging.getLogger("target-iceberg")
+
+
+class Boundary:
+    """The rows that a table holds at exactly the bookmark's value, as a multiset."""
+
+    def __init__(self, column: str, value: pa.Scalar, known: collections.Counter[Any]) -> None:
+        self._column = column
+        self._value = value
+        self._known = known
+
+    @classmethod
+    def of(cls, table: Table, snapshot_id: int | None, *, bookmark: str | None) -> Boundary | None:
+        """Read the rows at a bookmark in the Singer SDK's shape; None when there is nothing to compare.
+
+        Args:
+            table: The table.
+            snapshot_id: The snapshot on which the load goes on.
+            bookmark: The tap's start, such as `{"replication_key": "id", "replication_key_value": 7}`.
+        """
+        part = json.loads(bookmark) if bookmark else None
+        if snapshot_id is None or not isinstance(part, dict) or "replication_key_value" not in part:
+            return None
+        column, text = part.get("replication_key"), part["replication_key_value"]
+        if column not in [field.name for field in table.schema().fields] or text is None:
+            return None
+        value = _as_value(text, next(iter(_batches_schema(table, column))))
+        if value is None:
+            LOGGER.warning("column %s: the bookmark does not read as its type; rows at it may come twice", column)
+            return None
+        known: collections.Counter[Any] = collections.Counter()
+        for batch in read_table(table, snapshot_id=snapshot_id, row_filter=_equal(column, value)):
+            known.update(_rows(batch))
+        return cls(column, value, known) if known else None
+
+    def without_known(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+        """Return the batch without rows that the table has already, and how many those were."""
+        if not self._known or self._column not in batch.schema.names:
+            return batch, 0
+        at_boundary = pc.fill_null(pc.equal(batch.column(self._column), self._value), False)
+        places = pc.indices_nonzero(at_boundary)
+        dropped = []
+        for place, row in zip(places.to_pylist(), _rows(batch.take(places)), strict=True):
+            if self._known[row] > 0:
+                self._known[row] -= 1
+                dropped.append(place)
+        if not dropped:
+            return batch, 0
+        keep = pc.invert(pc.is_in(pa.arange(0, batch.num_rows), value_set=pa.array(dropped, pa.int64())))
+        return batch.filter(keep), len(dropped)
+
+
+def _batches_schema(table: Table, column: str) -> Iterator[pa.DataType]:
+    from icetap.types import schema_from_iceberg  # noqa: PLC0415 - keeps the import beside its one use
+
+    yield schema_from_iceberg(table.schema()).field(column).type
+
+
+def _as_value(text: Any, kind: pa.DataType) -> pa.Scalar | None:
+    try:
+        if isinstance(text, str) and not pa.types.is_string(kind):
+            return pa.scalar(text).cast(kind)
+        return pa.scalar(text, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        return None
+
+
+def _equal(column: str, value: pa.Scalar) -> Any:
+    try:
+        return EqualTo(column, value.as_py())  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
+    except (ValidationError, TypeError, ValueError):
+        return None
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[str]:
+    """Yield one text for each row that is the same for equal rows; nulls and absent columns are alike."""
+    names = sorted(name for name in batch.schema.names if name not in RUN_COLUMNS)
+    for row in batch.select(names).to_pylist():
+        yield repr({name: _plain(value) for name, value in row.items() if value is not None})
+
+
+def _plain(value: Any) -> Any:
+    return value + 0.0 if isinstance(value, float) else value

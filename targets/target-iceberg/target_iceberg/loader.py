@@ -1,0 +1,241 @@
+"""The whole way of a row through the loader: messages in, staged rows, commits, STATE lines out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from icetap.columnar.batches import default_batch_root
+from icetap.errors import DataError, IcetapError
+from icetap.types import schema_from_iceberg, schema_from_singer
+from target_iceberg import report
+from target_iceberg.commit import new_run_id
+from target_iceberg.decode import StreamDecoder
+from target_iceberg.quarantine import keep_rejected
+from target_iceberg.reader import Message, Run as RecordRun, Tick
+from target_iceberg.settings import stream_settings
+from target_iceberg.states import StateLedger
+from target_iceberg.stream import Run, StreamLoad
+from target_iceberg.tables import check_keys, open_table, table_identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+
+    from target_iceberg.decode import Decoded, Rejected
+    from target_iceberg.settings import StreamSettings
+    from target_iceberg.signals import Termination
+
+LOGGER = logging.getLogger("target-iceberg")
+
+
+@dataclass
+class _Stream:
+    """What the loader knows of a stream: how to decode it, and where it goes."""
+
+    load: StreamLoad
+    decoder: StreamDecoder
+    settings: StreamSettings
+    schema: Mapping[str, Any]
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Loader:
+    """Takes the messages of a tap and loads them."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        config: Mapping[str, Any],
+        *,
+        pipeline: str,
+        emit: Callable[[str], None],
+        termination: Termination,
+    ) -> None:
+        self._catalog = catalog
+        self._config = config
+        self._emit = emit
+        self._termination = termination
+        self._ledger = StateLedger()
+        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512))
+        self._streams: dict[str, _Stream] = {}
+        self._began = time.monotonic()
+        self._batch_root = config.get("batch_root") or default_batch_root()
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def take(self, item: RecordRun | Message | Tick) -> None:
+        """Handle one thing that the reader found."""
+        match item:
+            case RecordRun():
+                self._records(item)
+            case Message(type="SCHEMA"):
+                self._schema(item.value, line=item.line)
+            case Message(type="STATE"):
+                self._state(item.value["value"])
+            case Message(type="ACTIVATE_VERSION"):
+                self._stream(item.value["stream"], line=item.line).load.activate(str(item.value["version"]))
+            case Message(type="BATCH"):
+                self._batch(item.value, line=item.line)
+        self._commit_due()
+
+    def _stream(self, name: str, *, line: int) -> _Stream:
+        if name not in self._streams:
+            raise DataError(
+                f"line {line} of the input speaks of stream '{name}' before its SCHEMA. "
+                "The tap breaks the Singer specification; look for an error of its own in the log."
+            )
+        return self._streams[name]
+
+    def _schema(self, message: Mapping[str, Any], *, line: int) -> None:
+        name = message["stream"]
+        if not message["schema"].get("properties"):
+            raise DataError(f"line {line} of the input: the SCHEMA of stream '{name}' has no properties")
+        settings = stream_settings(self._config, name)
+        keys = settings.key_properties or tuple(message.get("key_properties") or ())
+        known = self._streams.get(name)
+        if known and known.schema == message["schema"] and known.load.keys == keys:
+            return
+        columns = schema_from_singer(message["schema"], key_properties=keys, number_as=settings.number_as)
+        check_keys(columns, keys, stream=name)
+        if known is None:
+            identifier = table_identifier(name, settings=settings, pipeline=self._run.pipeline)
+            table = open_table(self._catalog, identifier, fields=list(columns), keys=keys, stream=name)
+            load = StreamLoad(name, table, keys=keys, settings=settings, run=self._run)
+            load.is_incremental = bool(message.get("bookmark_properties"))
+            known = self._streams[name] = _Stream(load, StreamDecoder(name, columns), settings, message["schema"])
+        elif known.load.keys != keys:
+            raise DataError(
+                f"line {line} of the input changes the key of stream '{name}' from ({', '.join(known.load.keys)}) to "
+                f"({', '.join(keys)}). Set 'streams.{name}.key_properties' to one key."
+            )
+        else:
+            known.decoder = StreamDecoder(name, columns)
+            known.schema = message["schema"]
+        self._admit(known, columns)
+
+    def _admit(self, stream: _Stream, columns: pa.Schema) -> None:
+        stream.load.schema_stage.widen(columns)
+
+    def _records(self, run: RecordRun) -> None:
+        stream = self._stream(run.stream, line=run.first_line)
+        size = len(run.lines)
+        for decoded in stream.decoder.decode(run):
+            self._write(stream, decoded, input_bytes=size)
+            size = 0
+
+    def _batch(self, message: Mapping[str, Any], *, line: int) -> None:
+        raise DataError("not yet")
+
+    def _write(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
+        self._ledger.rows_came()
+        self._reject(stream, decoded.rejected)
+        if decoded.new_fields:
+            self._admit(stream, decoded.batch.schema)
+        if decoded.batch.num_rows:
+            stream.load.write(
+                _in_columns_of(stream.load, decoded.batch),
+                deleted=decoded.deleted,
+                version=decoded.version,
+                input_bytes=input_bytes,
+            )
+
+    def _reject(self, stream: _Stream, rows: list[Rejected]) -> None:
+        if not rows:
+            return
+        stream.load.counts.rejected += len(rows)
+        stream.load.counts.read += len(rows)
+        if stream.settings.on_rejected == "quarantine":
+            stream.rejected += rows
+        elif stream.settings.on_rejected == "fail":
+            first = rows[0]
+            raise DataError(
+                f"line {first.line} of the input, stream '{stream.load.name}', column '{first.column}': {first.reason}. "
+                "Mend the source, or set 'on_rejected: quarantine' to keep such rows in a table of their own."
+            )
+
+    def _state(self, value: Any) -> None:
+        self._ledger.receive(value)
+        for stream in self._streams.values():
+            stream.load.state_came()
+
+    # --- commits ---------------------------------------------------------------------------------
+
+    def _commit_due(self) -> None:
+        if self._ledger.is_opaque:
+            # An opaque STATE speaks of all streams: they are committed together.
+            if any(stream.load.is_due for stream in self._streams.values()):
+                for stream in self._streams.values():
+                    self._commit(stream, at_end=False)
+            return
+        for stream in self._streams.values():
+            if stream.load.is_due:
+                self._commit(stream, at_end=False)
+
+    def _commit(self, stream: _Stream, *, at_end: bool) -> None:
+        with self._termination.held_back():
+            rejected, stream.rejected = stream.rejected, []
+            keep_rejected(
+                self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
+            )
+            stream.load.commit(at_end=at_end)
+            self._print_state()
+
+    def _print_state(self) -> None:
+        line = self._ledger.printable()
+        if line is not None:
+            self._emit(line)
+
+    def finish(self) -> None:
+        """Commit what came, at the end of the input.
+
+        Raises:
+            DataError: When a stream could not be committed whole, or too many rows were refused.
+        """
+        for stream in self._streams.values():
+            self._commit(stream, at_end=True)
+        with self._termination.held_back():
+            self._print_state()
+        failures = list(self._failures())
+        if failures:
+            raise DataError("; ".join(failures))
+
+    def _failures(self) -> Iterator[str]:
+        for stream in self._streams.values():
+            load = stream.load
+            if load.failure:
+                yield f"stream '{load.name}': {load.failure}"
+            most = stream.settings.max_rejected
+            if most is not None and load.counts.rejected > most:
+                yield (
+                    f"stream '{load.name}': {load.counts.rejected} rows were refused, more than 'max_rejected' ({most}) "
+                    "allows; they are in the quarantine table"
+                )
+
+    def discard(self) -> None:
+        """Remove what is staged; the next run reads it again."""
+        for stream in self._streams.values():
+            try:
+                stream.load.discard()
+            except (OSError, IcetapError):
+                LOGGER.warning("stream %s: staged files could not all be removed", stream.load.name)
+
+    def report(self, outcome: str) -> dict[str, Any]:
+        """Return the run report."""
+        return report.as_json(
+            [stream.load for stream in self._streams.values()],
+            run_id=self._run.run_id,
+            pipeline=self._run.pipeline,
+            seconds=time.monotonic() - self._began,
+            outcome=outcome,
+        )
+
+
+def _in_columns_of(load: StreamLoad, batch: pa.RecordBatch) -> pa.RecordBatch:
+    from target_iceberg.staging import as_schema
+
+    return as_schema(batch, schema_from_iceberg(load.schema_stage.schema))

@@ -1,0 +1,101 @@
+"""What a run did, for people on the log and for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from target_iceberg.stream import StreamLoad
+
+
+def as_json(streams: Iterable[StreamLoad], *, run_id: str, pipeline: str, seconds: float, outcome: str) -> dict[str, Any]:
+    """Return the report as plain values; rates are rows per second, memory is in megabytes."""
+    return {
+        "run_id": run_id,
+        "pipeline": pipeline,
+        "outcome": outcome,
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": peak_memory_mb(),
+        "streams": [_stream(stream, seconds) for stream in streams],
+    }
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory that this process has held, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak // (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def _stream(stream: StreamLoad, seconds: float) -> dict[str, Any]:
+    counts = stream.counts
+    return {
+        "stream": stream.name,
+        "table": ".".join(stream.table.name()),
+        "rows_read": counts.read,
+        "rows_inserted": counts.inserted,
+        "rows_updated": counts.updated,
+        "rows_deleted": counts.deleted,
+        "rows_unchanged": counts.unchanged,
+        "rows_repeated": counts.repeated,
+        "rows_rejected": counts.rejected,
+        "input_bytes": counts.input_bytes,
+        "rows_per_second": round(counts.read / seconds) if seconds else 0,
+        "commits": counts.commits,
+        "files": counts.files,
+        "snapshot_id": counts.snapshot_id,
+        "bookmark_from": stream.started_from,
+        "bookmark_to": stream.bookmark,
+        "evolved": counts.announcements,
+        "warnings": counts.warnings,
+        "failure": stream.failure,
+    }
+
+
+def for_people(report: dict[str, Any]) -> str:
+    """Return the report as text: a line a stream, what changed, and a query to paste.
+
+    Meltano takes any output line with certain words for a failure, so none of them stands here when
+    all went well.
+    """
+    lines = [
+        f"Run {report['run_id']} of pipeline '{report['pipeline']}' {report['outcome']} in {report['seconds']:.1f} s, "
+        f"{report['peak_memory_mb']} MB at most."
+    ]
+    for stream in report["streams"]:
+        lines.append(f"  {stream['stream']} -> {stream['table']}: {_counts(stream)}")
+        lines += [f"    {text}" for text in [*stream["evolved"], *stream["warnings"]]]
+        if stream["failure"]:
+            lines.append(f"    failed: {stream['failure']}")
+    if report["streams"]:
+        fullest = max(report["streams"], key=lambda stream: stream["rows_read"])
+        lines.append(f"Look at it:  icetap query \"select * from {_quoted(fullest['table'])} limit 10\"")
+    return "\n".join(lines)
+
+
+def _counts(stream: dict[str, Any]) -> str:
+    told = [f"{stream['rows_read']:,} rows read"]
+    words = ("inserted", "updated", "deleted", "unchanged", "repeated", "rejected")
+    told += [f"{stream['rows_' + word]:,} {word}" for word in words if stream["rows_" + word]]
+    if not stream["commits"]:
+        told.append("nothing new")
+    return ", ".join(told)
+
+
+def _quoted(table: str) -> str:
+    parts = table.split(".")
+    return ".".join(part if part.isidentifier() else f'""{part}""' for part in parts)
+
+
+def write(report: dict[str, Any], path: str) -> None:
+    """Write the report as a JSON file, whole or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(target.name + ".part")
+    draft.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    draft.replace(target)

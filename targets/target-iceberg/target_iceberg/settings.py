@@ -1,0 +1,266 @@
+"""The loader's settings: their declaration, and their values for one stream."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import typing as th
+
+from icetap.errors import ConfigurationError
+from icetap.settings import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOAD_METHODS = ("auto", "append-only", "upsert", "overwrite")
+SCHEMA_POLICIES = ("evolve", "freeze")
+REJECTED = ("quarantine", "fail", "skip")
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What the settings say about one stream; the defaults are those of the settings' schema."""
+
+    load_method: str = "auto"
+    schema_policy: str = "evolve"
+    on_rejected: str = "quarantine"
+    max_rejected: int | None = None
+    key_properties: tuple[str, ...] | None = None
+    on_state_mismatch: str = "stop"
+    full_table_completion: str = "marker"
+    allow_empty_full_table: bool = False
+    number_as: str = "double"
+    identifier_case: str = "keep"
+    skip_unchanged: bool = True
+    namespace: str = "raw"
+    table_name: str = "{stream}"
+    batch_size_mb: int = 512
+    batch_size_rows: int = 5_000_000
+    flush_seconds: int = 300
+    target_file_size_mb: int = 256
+    compression: str = "zstd"
+    add_record_metadata: bool = False
+
+
+_PER_STREAM = frozenset(field.name for field in fields(StreamSettings))
+
+
+def stream_settings(config: Mapping[str, Any], stream: str) -> StreamSettings:
+    """Return the settings of one stream: an exact name beats a pattern, the later pattern the earlier.
+
+    Raises:
+        ConfigurationError: For an option under `streams` that the loader does not have.
+    """
+    values = {name: config[name] for name in _PER_STREAM if config.get(name) is not None}
+    streams = config.get("streams") or {}
+    for pattern, options in streams.items():
+        unknown = sorted(set(options) - _PER_STREAM)
+        if unknown:
+            raise ConfigurationError(
+                f"setting 'streams.{pattern}' has no option '{unknown[0]}'{did_you_mean(unknown[0], _PER_STREAM)}"
+            )
+        if pattern != stream and fnmatch.fnmatchcase(stream, pattern):
+            values |= options
+    values |= streams.get(stream) or {}
+    if values.get("key_properties") is not None:
+        values["key_properties"] = tuple(values["key_properties"])
+    return StreamSettings(**values)
+
+
+def _choice(name: str, allowed: tuple[str, ...], *, default: str, title: str, description: str) -> th.Property[str]:
+    return th.Property(
+        name, th.StringType, default=default, allowed_values=list(allowed), title=title, description=description
+    )
+
+
+CONFIG = th.PropertiesList(
+    th.Property(
+        "warehouse",
+        th.StringType,
+        title="Warehouse",
+        description="Folder or URI that holds the tables. Empty: `warehouse` under the project's root.",
+        examples=["warehouse", "s3://lake/warehouse"],
+    ),
+    th.Property(
+        "catalog",
+        th.ObjectType(additional_properties=True),
+        title="Catalog",
+        secret=True,
+        description="Properties of a pyiceberg catalog, unchanged. Empty: a SQLite file `catalog.db` in the warehouse.",
+        examples=[{"type": "rest", "uri": "https://catalog.example.com"}],
+    ),
+    th.Property(
+        "catalog_name",
+        th.StringType,
+        default="icetap",
+        title="Catalog name",
+        description="The name under which the catalog keeps its tables.",
+    ),
+    th.Property(
+        "namespace",
+        th.StringType,
+        default="raw",
+        title="Namespace",
+        description="Namespace of the tables; `{pipeline}`, `{stream}`, `{schema}` and `{environment}` are filled in.",
+    ),
+    th.Property(
+        "table_name",
+        th.StringType,
+        default="{stream}",
+        title="Table name",
+        description="Name of each table; `{pipeline}`, `{stream}` and `{schema}` are filled in.",
+    ),
+    th.Property(
+        "pipeline",
+        th.StringType,
+        title="Pipeline",
+        description="Name under which bookmarks are kept in the tables. Empty: the extractor's name from Meltano.",
+    ),
+    _choice(
+        "load_method",
+        LOAD_METHODS,
+        default="auto",
+        title="Load method",
+        description="`auto` upserts streams with keys, appends others, and replaces the content by complete full reads.",
+    ),
+    th.Property(
+        "key_properties",
+        th.ArrayType(th.StringType),
+        title="Key columns",
+        description="Key columns, for streams whose tap names none or others.",
+    ),
+    _choice(
+        "schema_policy",
+        SCHEMA_POLICIES,
+        default="evolve",
+        title="Schema policy",
+        description="`evolve` adds columns and widens types; `freeze` stops with a list of the differences.",
+    ),
+    _choice(
+        "on_rejected",
+        REJECTED,
+        default="quarantine",
+        title="Rejected rows",
+        description="Where a row goes that does not fit its column: the table `<table>__rejected`, a stop, or only a count.",
+    ),
+    th.Property(
+        "max_rejected",
+        th.IntegerType(minimum=0),
+        title="Most rejected rows",
+        description="With more rejected rows than this in a stream, the run ends with an exit code that is not 0.",
+    ),
+    _choice(
+        "on_state_mismatch",
+        ("stop", "append", "rewind"),
+        default="stop",
+        title="State mismatch",
+        description="For streams without keys whose state does not fit the table: stop, append all the same, or go back.",
+    ),
+    _choice(
+        "full_table_completion",
+        ("marker", "end_of_input"),
+        default="marker",
+        title="Completion of full reads",
+        description="What proves a full read complete: ACTIVATE_VERSION after its rows, or merely the end of the input.",
+    ),
+    th.Property(
+        "allow_empty_full_table",
+        th.BooleanType,
+        default=False,
+        title="Empty full reads",
+        description="Whether a complete full read without rows may empty a table.",
+    ),
+    th.Property(
+        "number_as",
+        th.StringType,
+        default="double",
+        title="Numbers as",
+        description="Type of a `number` without precision: `double`, `decimal(p,s)` or `string`.",
+        examples=["double", "decimal(38,9)", "string"],
+    ),
+    _choice(
+        "identifier_case",
+        ("keep", "snake"),
+        default="keep",
+        title="Column names",
+        description="`keep` keeps every character of a column's name; `snake` makes it snake_case.",
+    ),
+    th.Property(
+        "skip_unchanged",
+        th.BooleanType,
+        default=True,
+        title="Skip unchanged rows",
+        description="Whether rows that equal the stored ones are left alone.",
+    ),
+    th.Property(
+        "batch_size_mb",
+        th.IntegerType(minimum=1),
+        default=512,
+        title="Commit after input",
+        description="Megabytes of a stream's input after which its rows are committed.",
+    ),
+    th.Property(
+        "batch_size_rows",
+        th.IntegerType(minimum=1),
+        default=5_000_000,
+        title="Commit after rows",
+        description="Rows of a stream after which they are committed.",
+    ),
+    th.Property(
+        "flush_seconds",
+        th.IntegerType(minimum=1),
+        default=300,
+        title="Commit after seconds",
+        description="Seconds after which a stream's rows are committed, also while the tap is silent.",
+    ),
+    th.Property(
+        "memory_limit_mb",
+        th.IntegerType(minimum=256),
+        default=512,
+        title="Memory",
+        description="Megabytes that buffers, sorts and joins share; what does not fit goes to temporary files.",
+    ),
+    th.Property(
+        "target_file_size_mb",
+        th.IntegerType(minimum=1),
+        default=256,
+        title="File size",
+        description="Megabytes of Parquet after which a data file is closed.",
+    ),
+    _choice(
+        "compression",
+        ("zstd", "snappy", "gzip", "lz4", "none"),
+        default="zstd",
+        title="Compression",
+        description="Compression of the Parquet files.",
+    ),
+    th.Property(
+        "add_record_metadata",
+        th.BooleanType,
+        default=False,
+        title="Record metadata",
+        description="Whether to add the columns `_sdc_extracted_at`, `_sdc_batched_at`, `_sdc_sequence` and others.",
+    ),
+    th.Property(
+        "batch_root",
+        th.StringType,
+        title="Batch folder",
+        description="The only folder from which BATCH files are read. Empty: the folder that the taps use by default.",
+    ),
+    th.Property(
+        "report_path",
+        th.StringType,
+        title="Report file",
+        description="File for the run report as JSON. Empty: only the report for people on the log.",
+    ),
+    th.Property(
+        "streams",
+        th.ObjectType(additional_properties=th.ObjectType(additional_properties=True)),
+        title="Options of streams",
+        description="Options for single streams, by name or pattern. An exact name beats a pattern.",
+        examples=[{"orders": {"load_method": "append-only"}}],
+    ),
+).to_dict()
+"""JSON Schema of the loader's settings."""

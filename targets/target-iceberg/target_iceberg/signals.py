@@ -1,0 +1,50 @@
+"""SIGTERM and SIGINT: no new work, but a commit that runs is finished and its STATE printed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+class Terminated(BaseException):  # noqa: N818 - not an error: the run was asked to end
+    """The process was asked to end; `exit_code` is 128 and the signal's number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"ended by signal {signum}")
+        self.exit_code = 128 + signum
+
+
+class Termination:
+    """Turns signals into `Terminated`, at once or after the section that must be finished."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._pending: int | None = None
+
+    def install(self) -> None:
+        """Handle SIGTERM and SIGINT of this process from now on."""
+        signal.signal(signal.SIGTERM, self.handle)
+        signal.signal(signal.SIGINT, self.handle)
+
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        """End now, or when the commit that runs is done."""
+        if self._depth:
+            self._pending = signum
+            return
+        raise Terminated(signum)
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Finish what is inside before a signal ends the process."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if self._pending is not None and not self._depth:
+            raise Terminated(self._pending)

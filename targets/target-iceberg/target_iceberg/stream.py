@@ -1,0 +1,536 @@
+"""One stream on its way into one table: what is staged, when it is committed, and as what."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from icetap.errors import ConfigurationError, StateError
+from target_iceberg import bookmarks
+from target_iceberg.boundary import Boundary
+from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change
+from target_iceberg.merge import plan_merge, write_merge
+from target_iceberg.staging import DirectStage, Spool
+from target_iceberg.states import same_bookmark
+from target_iceberg.writer import WriterOptions, delete_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+
+    from target_iceberg.settings import StreamSettings
+    from target_iceberg.states import StateLedger
+
+LOGGER = logging.getLogger("target-iceberg")
+
+VERSION = "icetap.version"
+KEYS = "icetap.keys"
+STREAM = "icetap.stream"
+
+COMMIT_ATTEMPTS = 12
+SPOOL_MEMORY_SHARE = 10  # a tenth of the process's memory
+
+
+class Mode(enum.Enum):
+    """What happens to the rows of a stream."""
+
+    APPEND = "append-only"
+    UPSERT = "upsert"
+    ASIDE = "overwrite"
+
+
+class FenceError(StateError):
+    """Another run of the same pipeline has loaded into the table."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all streams of a run share."""
+
+    run_id: str
+    pipeline: str
+    ledger: StateLedger
+    memory_limit_mb: int = 512
+
+
+@dataclass
+class Counts:
+    """What the report tells of a stream."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    repeated: int = 0
+    rejected: int = 0
+    input_bytes: int = 0
+    commits: int = 0
+    files: int = 0
+    snapshot_id: int | None = None
+    announcements: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class StreamLoad:
+    """Stages the rows of one stream and commits them with their bookmark."""
+
+    def __init__(self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings, run: Run) -> None:
+        self.name = name
+        self.table = table
+        self.keys = keys
+        self.settings = settings
+        self.counts = Counts()
+        self.failure: str | None = None
+        self.schema_stage = SchemaStage(table)
+        self.is_incremental = False
+        self._run = run
+        self._options = WriterOptions(run.run_id, settings.target_file_size_mb * 2**20, settings.compression)
+        self._seen = bookmarks.read_position(table.metadata, run.pipeline)
+        self._fence = table.properties.get(bookmarks.property_name(run.pipeline))
+        self._mode: Mode | None = None
+        self._version: str | None = None
+        self._is_complete = False
+        self._activations: dict[str, int] = {}
+        self._direct: DirectStage | None = None
+        self._spool: Spool | None = None
+        self._rewind: bookmarks.Rewind | None = None
+        self._boundary: Boundary | None = None
+        self._is_aligned = False
+        self._bytes_waiting = 0
+        self._waiting_since: float | None = None
+        run.ledger.hold(name)
+        self._marked = run.ledger.start_of(name).bookmark
+
+    # --- rows in ---------------------------------------------------------------------------------
+
+    @property
+    def staged_rows(self) -> int:
+        """Rows that wait for a commit."""
+        return (self._direct.rows if self._direct else 0) + (self._spool.rows if self._spool else 0)
+
+    def write(
+        self, batch: pa.RecordBatch, *, deleted: pa.BooleanArray | None, version: int | None, input_bytes: int
+    ) -> None:
+        """Stage rows that have the columns of `schema_stage.schema`."""
+        self._begin(None if version is None else str(version))
+        self.counts.read += batch.num_rows
+        self.counts.input_bytes += input_bytes
+        self._bytes_waiting += input_bytes
+        self._waiting_since = self._waiting_since or time.monotonic()
+        if self._boundary is not None:
+            batch, repeated = self._boundary.without_known(batch)
+            self.counts.repeated += repeated
+            deleted = None
+        if self._direct is not None:
+            self._direct.use_schema(self.schema_stage.schema)
+            self._direct.write(batch, deleted)
+        elif self._spool is not None:
+            self._spool.write(batch, deleted)
+
+    def _begin(self, version: str | None) -> None:
+        """Decide at the first row, and at each change of version, what becomes of the rows."""
+        if self._mode is not None and (version is None or version == self._version):
+            return
+        if self._mode is Mode.ASIDE and not self._is_complete and self._direct is not None:
+            # A newer full read has begun: what the older one held is no longer wanted.
+            self._direct.discard()
+            self._direct = None
+        elif self._mode is not None:
+            self.commit(at_end=False)
+        self._version = version
+        self._is_complete = False
+        self._mode = self._mode_for(version)
+        if self._mode is Mode.APPEND:
+            self._align_start()
+        self._open_stage()
+
+    def _mode_for(self, version: str | None) -> Mode:
+        match self.settings.load_method:
+            case "append-only":
+                return Mode.APPEND
+            case "overwrite":
+                return Mode.ASIDE
+            case "upsert":
+                if not self.keys:
+                    raise ConfigurationError(
+                        f"stream '{self.name}' has no key, so load_method 'upsert' cannot find its rows. "
+                        f"Set 'streams.{self.name}.key_properties', or choose 'append-only' or 'overwrite'."
+                    )
+                return Mode.UPSERT
+        visible = Mode.UPSERT if self.keys else Mode.APPEND
+        if version is None or self._is_empty or version == self.table.properties.get(VERSION):
+            return visible
+        return Mode.ASIDE
+
+    @property
+    def _is_empty(self) -> bool:
+        head = self.table.metadata.current_snapshot()
+        if head is None:
+            return True
+        return bookmarks.entries_of(head).get("total-records") == "0"
+
+    def _open_stage(self) -> None:
+        schema = self.schema_stage.schema
+        if self._mode is Mode.APPEND:
+            self._direct = self._direct or DirectStage(self.table, schema=schema, keys=(), options=self._options)
+        elif self._mode is Mode.ASIDE or self._is_empty:
+            self._direct = DirectStage(self.table, schema=schema, keys=self.keys, options=self._options)
+        else:
+            memory = self._run.memory_limit_mb * 2**20 // SPOOL_MEMORY_SHARE
+            self._spool = self._spool or Spool(keys=self.keys, memory_bytes=memory)
+
+    # --- where the tap starts against where the table is -------------------------------------------
+
+    def _align_start(self) -> None:
+        """Bring a table without keys to where the tap starts, or refuse."""
+        if self._is_aligned:
+            return
+        self._is_aligned = True
+        metadata, pipeline = self.table.metadata, self._run.pipeline
+        start = self._run.ledger.start_of(self.name)
+        others = bookmarks.other_pipelines(metadata, pipeline)
+        if others:
+            self._warn(f"has no keys and is loaded by other pipelines too ({', '.join(others)}): rows may come twice")
+            return
+        if not start.is_stated and self._seen.bookmark is not None and not _is_sdk_shaped(self._seen.bookmark):
+            self._warn("has no keys and its tap does not repeat its state: rows may come twice after a broken run")
+            return
+        is_open = bookmarks.head_is_open(metadata, pipeline)
+        if not same_bookmark(start.bookmark, self._seen.bookmark) or is_open:
+            self._rewind = self._find_rewind(start.bookmark)
+        base = self._rewind.snapshot_id if self._rewind else metadata.current_snapshot_id
+        self._boundary = Boundary.of(self.table, base, bookmark=start.bookmark)
+
+    def _find_rewind(self, start: str | None) -> bookmarks.Rewind | None:
+        choice = self.settings.on_state_mismatch
+        found = bookmarks.find_rewind(
+            self.table.metadata, self._run.pipeline, start, any_run=choice == "rewind"
+        )
+        if found is None and choice == "stop":
+            raise StateError(
+                f"stream '{self.name}' has no keys, and the tap starts elsewhere than the table "
+                f"{'.'.join(self.table.name())} is: loading would repeat or lose rows. "
+                "`target-iceberg --read-state` prints the state that fits the table; set it with `meltano state set`. "
+                "Or choose with 'on_state_mismatch': 'append' loads all the same, 'rewind' goes back to an earlier commit."
+            )
+        return found
+
+    # --- boundaries ------------------------------------------------------------------------------
+
+    def state_came(self) -> None:
+        """Notice that a STATE covers every row so far.
+
+        A bookmark that stays where it was while rows came covers none of them: the tap would send them
+        again. Where it holds the replication key's value, such rows are ties, and `Boundary` knows them.
+        """
+        part = self._run.ledger.part_of(self.name)
+        if self.is_incremental and same_bookmark(part, self._marked) and not _is_sdk_shaped(part or ""):
+            return
+        self._marked = part
+        if self._direct is not None:
+            self._direct.mark()
+
+    def activate(self, version: str) -> None:
+        """Take an ACTIVATE_VERSION message."""
+        self._activations[version] = self._activations.get(version, 0) + 1
+        if self.settings.load_method in {"append-only", "upsert"}:
+            self._announce(f"ACTIVATE_VERSION is ignored with load_method '{self.settings.load_method}'")
+        elif self._mode is Mode.ASIDE and self.staged_rows and self._version in {None, version}:
+            self._is_complete = True
+        elif self._mode is None and self._activations[version] >= 2 and self.settings.allow_empty_full_table:  # noqa: PLR2004 - twice means empty
+            self._version = version
+            self._mode = Mode.ASIDE
+            self._is_complete = True
+            self._open_stage()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough has come, or enough time has passed, for a commit."""
+        if self._waiting_since is None or (self._mode is Mode.ASIDE and not self._is_complete):
+            return False
+        return (
+            self._bytes_waiting >= self.settings.batch_size_mb * 2**20
+            or self.staged_rows >= self.settings.batch_size_rows
+            or time.monotonic() - self._waiting_since >= self.settings.flush_seconds
+        )
+
+    # --- commits ---------------------------------------------------------------------------------
+
+    def commit(self, *, at_end: bool) -> None:
+        """Commit what may be committed now; at the end of input, everything or an error.
+
+        Streams without keys are committed up to the last STATE; the rest goes, at the end, into an
+        open snapshot that the next run takes back.
+        """
+        if self._mode is Mode.ASIDE:
+            self._commit_aside(at_end=at_end)
+        elif self._mode is Mode.APPEND and self._direct is not None:
+            self._commit_append(self._direct, at_end=at_end)
+        elif self._mode is Mode.UPSERT and self._direct is not None:
+            self._commit_first(self._direct)
+        elif self._spool is not None:
+            self._commit_merge(self._spool)
+        if not self.staged_rows:
+            self._bytes_waiting, self._waiting_since = 0, None
+        if at_end or not self.staged_rows:
+            self._commit_bookmark()
+
+    def _commit_append(self, stage: DirectStage, *, at_end: bool) -> None:
+        if not at_end and (stage.uncovered_rows or (self._rewind and stage.rows < self._rewind.rows)):
+            return
+        if not stage.rows:
+            return
+        covered, rest = stage.split_at_mark()
+        self._direct = None
+        parent = self._rewind.snapshot_id if self._rewind else self.table.metadata.current_snapshot_id
+        if covered:
+            self._append(covered, parent=parent, is_open=False)
+            parent = self.table.metadata.current_snapshot_id
+        if rest:
+            self._append(rest, parent=parent, is_open=self._speaks_state)
+        self._open_stage()
+
+    @property
+    def _speaks_state(self) -> bool:
+        return self._run.ledger.was_seen or self.is_incremental
+
+    def _append(self, files: list[DataFile], *, parent: int | None, is_open: bool) -> None:
+        rewinds = self._rewind is not None
+
+        def build() -> Change:
+            head = parent if rewinds else self.table.metadata.current_snapshot_id
+            return self._change(added=files, parent=head, is_open=is_open)
+
+        self._attempt(build, replan=not rewinds)
+        self._rewind = None
+        self.counts.inserted += sum(data_file.record_count for data_file in files)
+
+    def _commit_first(self, stage: DirectStage) -> None:
+        """Commit the first rows of a table with keys: nothing to compare with, unless another writer came."""
+        self.refresh()
+        if not self._is_empty:
+            self._direct = None
+            self._spool = self._respooled(stage)
+            self._commit_merge(self._spool)
+            return
+        if not stage.rows:
+            return
+        files, superseded = stage.finish()
+        self._direct = None
+
+        def build() -> Change | None:
+            if not self._is_empty:
+                return None
+            return self._change(added=files, parent=self.table.metadata.current_snapshot_id)
+
+        if self._attempt(build) is not None:
+            self.counts.inserted += sum(data_file.record_count for data_file in files)
+            self.counts.repeated += superseded
+            self._open_stage()
+        else:
+            self._spool = self._respooled(stage)
+            self._commit_merge(self._spool)
+
+    def _respooled(self, stage: DirectStage) -> Spool:
+        """Turn files that were written in the hope of an empty table into rows for a merge."""
+        memory = self._run.memory_limit_mb * 2**20 // SPOOL_MEMORY_SHARE
+        spool = Spool(keys=self.keys, memory_bytes=memory)
+        for batch, deleted in stage.batches():
+            spool.write(batch, deleted)
+        stage.discard()
+        return spool
+
+    def _commit_merge(self, spool: Spool) -> None:
+        if not spool.rows:
+            return
+        plan = None
+        files: list[DataFile] = []
+
+        def build() -> Change | None:
+            nonlocal plan, files
+            delete_files(self.table, files)
+            schema = self.schema_stage.schema
+            plan = plan_merge(self.table, spool, schema=schema, skip_unchanged=self.settings.skip_unchanged)
+            if plan.changes_nothing:
+                return None
+            files, removed = write_merge(self.table, plan, spool, schema=schema, options=self._options)
+            return self._change(added=files, removed=removed, parent=self.table.metadata.current_snapshot_id)
+
+        self._attempt(build)
+        if plan is not None:
+            self.counts.inserted += len(plan.rows)
+            self.counts.updated += plan.updated
+            self.counts.deleted += plan.deleted
+            self.counts.unchanged += plan.unchanged
+            self.counts.repeated += plan.superseded
+        spool.close()
+
+    def _commit_aside(self, *, at_end: bool) -> None:
+        stage = self._direct
+        if stage is None:
+            return
+        complete = self._is_complete or (
+            at_end and self.settings.full_table_completion == "end_of_input" and stage.rows > 0
+        )
+        if not complete:
+            if at_end:
+                self._give_up(stage)
+            return
+        files, superseded = stage.finish()
+        self._direct = None
+        self._attempt(
+            lambda: self._change(added=files, parent=self.table.metadata.current_snapshot_id, replaces_all=True)
+        )
+        self.counts.inserted += stage.rows
+        self.counts.repeated += superseded
+        self._mode = None
+
+    def _give_up(self, stage: DirectStage) -> None:
+        """End with a full read that is not complete: merge what has keys, else change nothing."""
+        self._direct = None
+        if not stage.rows:
+            return
+        hint = "set 'full_table_completion: end_of_input' to take the end of its input as proof"
+        if self.keys and self.settings.load_method == "auto":
+            self._warn(f"its full read was not complete: rows were merged, none was removed ({hint})")
+            self._mode = Mode.UPSERT
+            self._spool = self._respooled(stage)
+            self._commit_merge(self._spool)
+            return
+        stage.discard()
+        self.failure = f"its full read was not complete, so the table is unchanged ({hint})"
+
+    def _commit_bookmark(self) -> None:
+        """Move the bookmark alone, when no row moved it, and note that the state may be printed."""
+        if self.failure or (self._mode is Mode.ASIDE and not self._is_complete) or self.staged_rows:
+            return
+        bookmark = self._run.ledger.part_of(self.name)
+        moved = bookmark is not None and not same_bookmark(bookmark, self._seen.bookmark)
+        if moved and self._mode is None and self._mode_for(self._version) is Mode.APPEND:
+            self._align_start()
+        if self._rewind is not None and moved:
+            self._append([], parent=self._rewind.snapshot_id, is_open=False)
+        elif moved or self.schema_stage.is_changed:
+            self._attempt(lambda: self._change(has_snapshot=False))
+        self._run.ledger.commit(self.name)
+
+    def _change(
+        self,
+        *,
+        added: list[DataFile] | None = None,
+        removed: frozenset[str] = frozenset(),
+        parent: int | None = None,
+        replaces_all: bool = False,
+        is_open: bool = False,
+        has_snapshot: bool = True,
+    ) -> Change:
+        started_from = self._run.ledger.start_of(self.name).bookmark
+        bookmark = self._run.ledger.part_of(self.name)
+        # Before any STATE the last known bookmark stays; after a rewind that is where the tap began.
+        known = started_from if self._rewind else self._seen.bookmark
+        position = bookmarks.Position(bookmark or known, self._run.run_id, started_from)
+        name = bookmarks.property_name(self._run.pipeline)
+
+        def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:
+            text = bookmarks.encode(position, snapshot_id=snapshot_id, sequence_number=sequence_number)
+            return {name: text, **({VERSION: self._version} if self._version else {})}
+
+        return Change(
+            added=added or (),
+            removed=removed,
+            parent=parent,
+            replaces_all=replaces_all,
+            summary=bookmarks.summary(position, pipeline=self._run.pipeline, is_open=is_open),
+            properties=properties,
+            has_snapshot=has_snapshot,
+        )
+
+    def _attempt(self, build: Callable[[], Change | None], *, replan: bool = True) -> int | None:
+        """Plan and commit until it succeeds; None when the plan finds nothing to do.
+
+        Raises:
+            FenceError: When another run of this pipeline has loaded meanwhile.
+            StateError: When the table keeps moving, or a plan may not be repeated.
+        """
+        self.refresh()
+        for attempt in range(COMMIT_ATTEMPTS):
+            change = build()
+            if change is None:
+                return None
+            try:
+                snapshot_id = commit_change(self.table, change, stage=self.schema_stage)
+            except TableMovedError as moved:
+                self.refresh()
+                if not replan or self.schema_stage.is_changed:
+                    raise StateError(
+                        f"stream '{self.name}': {moved}. Nothing of this commit was written; run the pipeline again."
+                    ) from moved
+                time.sleep(min(0.05 * 2**attempt, 2.0))
+                continue
+            self._landed(snapshot_id, change)
+            return snapshot_id
+        raise StateError(
+            f"stream '{self.name}': other writers committed to {'.'.join(self.table.name())} each time this load tried. "
+            "Run the pipeline again when they are done."
+        )
+
+    def refresh(self) -> None:
+        """Load the table as it is now, and check that no other run of this pipeline has written to it."""
+        self.table.refresh()
+        if self.table.properties.get(bookmarks.property_name(self._run.pipeline)) != self._fence:
+            raise FenceError(
+                f"stream '{self.name}': another run of this pipeline is loading this table "
+                f"({'.'.join(self.table.name())}). This run stops; what the other one commits stays. "
+                "If two pipelines are meant to load it, give each its own name with the setting 'pipeline'."
+            )
+        if not self.schema_stage.is_changed:
+            self.schema_stage = SchemaStage(self.table)
+
+    def _landed(self, snapshot_id: int | None, change: Change) -> None:
+        self._fence = self.table.properties.get(bookmarks.property_name(self._run.pipeline))
+        self._seen = bookmarks.read_position(self.table.metadata, self._run.pipeline)
+        self.schema_stage = SchemaStage(self.table)
+        if change.has_snapshot:
+            self.counts.commits += 1
+            self.counts.files += len(change.added)
+            self.counts.snapshot_id = snapshot_id
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def discard(self) -> None:
+        """Remove what is staged and not committed."""
+        if self._direct is not None:
+            self._direct.discard()
+        if self._spool is not None:
+            self._spool.close()
+
+    @property
+    def started_from(self) -> str | None:
+        """The bookmark at which the tap began."""
+        return self._run.ledger.start_of(self.name).bookmark
+
+    @property
+    def bookmark(self) -> str | None:
+        """The bookmark that the table holds for this pipeline."""
+        return self._seen.bookmark
+
+    def _warn(self, text: str) -> None:
+        message = f"stream '{self.name}' {text}"
+        self.counts.warnings.append(message)
+        LOGGER.warning("%s", message)
+
+    def _announce(self, text: str) -> None:
+        if text not in self.counts.announcements:
+            self.counts.announcements.append(text)
+
+
+def _is_sdk_shaped(bookmark: str) -> bool:
+    """Whether a bookmark has the shape of the Singer SDK, whose taps repeat their state when they have one."""
+    return '"replication_key_value"' in bookmark

@@ -1,0 +1,165 @@
+"""The command `target-iceberg`: settings, command line, wiring."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any
+
+from singer_sdk import Target
+from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
+from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
+from singer_sdk.plugin_base import _ConfigInput
+from typing_extensions import override
+
+from icetap.catalogs import open_catalog
+from icetap.errors import DataError, IcetapError
+from icetap.secrets.redaction import REDACTOR, install
+from icetap.settings import check_settings
+from target_iceberg import report
+from target_iceberg.loader import Loader
+from target_iceberg.reader import Message, Run, messages
+from target_iceberg.settings import CONFIG
+from target_iceberg.signals import Terminated, Termination
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+LOGGER = logging.getLogger("target-iceberg")
+TICK_SECONDS = 1.0
+
+
+class BytesReader(GenericSingerReader[bytes]):
+    """The SDK's seam for readers, filled with one that hands runs of raw lines to the loader."""
+
+    def __init__(self, loader: Loader) -> None:
+        super().__init__()
+        self._loader = loader
+
+    @property
+    @override
+    def default_input(self) -> IO[bytes]:
+        return sys.stdin.buffer
+
+    @override
+    def deserialize_json(self, line: bytes) -> dict[str, Any]:
+        raise TypeError("lines are decoded in runs")
+
+    @override
+    def process_lines(
+        self, file_input: IO[bytes] | None, callbacks: dict[str, Callable[[dict[str, Any]], None]]
+    ) -> Counter[str]:
+        counter: Counter[str] = Counter()
+        source = file_input or self.default_input
+        for item in messages(source.fileno(), tick_seconds=TICK_SECONDS):
+            self._loader.take(item)
+            if isinstance(item, Run):
+                counter[SingerMessageType.RECORD] += item.count
+            elif isinstance(item, Message):
+                counter[item.type] += 1
+        return counter
+
+
+class TargetIceberg(Target):
+    """Loads any Singer tap into Apache Iceberg tables, exactly once."""
+
+    name = "target-iceberg"
+    package_name = "icetap-target-iceberg"
+    config_jsonschema = CONFIG
+    capabilities = [  # noqa: RUF012 - the SDK declares it so
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.BATCH,
+        PluginCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.STRUCTURED_LOGGING,
+        TargetCapabilities.HARD_DELETE,
+    ]
+
+    def __init__(self, **options: Any) -> None:
+        self._termination = Termination()
+        super().__init__(setup_mapper=False, **options)
+        check_settings(self.config, self.config_jsonschema, plugin=self.name)
+        REDACTOR.add_settings(self.config, self.config_jsonschema)
+        install()
+        self.loader = Loader(
+            open_catalog(self.config),
+            self.config,
+            pipeline=pipeline_name(self.config),
+            emit=_emit,
+            termination=self._termination,
+        )
+        self.message_reader = BytesReader(self.loader)
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        self._termination.handle(signum, frame)
+
+    @override
+    def process_endofpipe(self) -> None:
+        self.loader.finish()
+
+    @classmethod
+    @override
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        """Every setting is declared by the loader itself."""
+
+    @classmethod
+    @override
+    def invoke(
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: _ConfigInput | None = None,
+        file_input: IO[str] | None = None,
+    ) -> None:
+        super(Target, cls).invoke(about=about, about_format=about_format)
+        config = config or _ConfigInput()
+        cls(config=config.config, parse_env_config=config.parse_env).load(file_input)
+
+    def load(self, file_input: IO[str] | None = None) -> None:
+        """Load the whole input and report; what is staged and not committed is removed on failure."""
+        try:
+            self._listen_to_the_end(file_input)
+        except BaseException as error:
+            self.loader.discard()
+            self._report("was ended" if isinstance(error, Terminated) else "failed")
+            raise
+        self._report("finished")
+
+    def _listen_to_the_end(self, file_input: IO[str] | None) -> None:
+        try:
+            self.listen(file_input)
+        except DataError:
+            # What came before the message at fault is whole: it is committed, and the run still fails.
+            self.loader.finish()
+            raise
+
+    def _report(self, outcome: str) -> None:
+        summary = self.loader.report(outcome)
+        sys.stderr.write(report.for_people(summary) + "\n")
+        if path := self.config.get("report_path"):
+            report.write(summary, path)
+
+
+def pipeline_name(config: Any) -> str:
+    """Return the name under which bookmarks are kept: the setting, Meltano's extractor, or `default`."""
+    return str(config.get("pipeline") or os.environ.get("MELTANO_EXTRACTOR_NAME") or "default")
+
+
+def _emit(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        TargetIceberg.cli()
+    except Terminated as ended:
+        sys.exit(ended.exit_code)
+    except IcetapError as error:
+        sys.stderr.write(REDACTOR.redact(f"target-iceberg: {error}") + "\n")
+        sys.exit(error.exit_code)
