@@ -122,7 +122,7 @@ def load(number: int) -> dict[str, dict[str, Any]]:
 
 def report_for_people(log: str) -> str:
     """What the loader said of its run, without what Meltano puts before each line."""
-    lines = [line.partition(" target-iceberg ")[2].lstrip(" ") for line in log.splitlines()]
+    lines = [line.partition(" target-iceberg ")[2] for line in log.splitlines()]
     start = next((number for number, line in enumerate(lines) if line.startswith("Run ")), len(lines))
     return "\n".join(f"   | {line}" for line in lines[start:] if line)
 
