@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from contextlib import contextmanager
@@ -19,14 +20,15 @@ from icetap.records.names import distinct_names
 from icetap.settings import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pyiceberg.catalog import Catalog
 
 BATCH_ROWS = 10_000
 _READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
-_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+_EXPLAIN = re.compile(r"^\s*EXPLAIN(\s+ANALYZE)?(\s*\([^)]*\))?", re.IGNORECASE)
 _OWN_SCHEMAS = frozenset({"information_schema", "pg_catalog"})  # DuckDB's
+_NAMESPACE_AND_TABLE = 2  # parts of a name
 _LISTED = 20  # table names in a message
 
 
@@ -86,7 +88,7 @@ class Lake:
                     "`icetap query` takes one statement that reads (SELECT, FROM, WITH, VALUES, DESCRIBE, "
                     "SUMMARIZE, EXPLAIN). Tables are written by the loader."
                 )
-            self._make_views(self._connection.get_table_names(statements[0].query, qualified=True))
+            self._make_views(self._tables_named_in(sql))
             return self._connection.execute(statements[0]).to_arrow_reader(BATCH_ROWS)
 
     def tables(self) -> list[LoadedTable]:
@@ -105,12 +107,19 @@ class Lake:
             )
         return found
 
-    def _make_views(self, names: Iterable[str]) -> None:
-        wanted = [name for name in map(_parts, sorted(names)) if not _is_duckdbs_own(name)]
+    def _tables_named_in(self, sql: str) -> set[tuple[str, ...]]:
+        """The tables of a statement as DuckDB's parser sees them, without the names that `WITH` makes."""
+        row = self._connection.execute("SELECT json_serialize_sql(?)", [_EXPLAIN.sub("", sql)]).fetchone()
+        tree = json.loads(row[0]) if row else {}
+        if tree.get("error"):
+            raise DataError(f"This statement cannot be taken apart: {tree.get('error_message')}.")
+        return {name for name in _base_tables(tree, frozenset()) if not _is_duckdbs_own(name)}
+
+    def _make_views(self, wanted: set[tuple[str, ...]]) -> None:
         if not wanted:
             return
         known = self._identifiers()
-        for parts in wanted:
+        for parts in sorted(wanted):
             identifier = _resolve(parts, known)
             dataset = self._dataset(identifier)
             create_view(
@@ -156,15 +165,35 @@ def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         raise DataError(str(error).strip()) from error
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """Take `a."b.c"` apart as SQL does."""
-    return tuple(
-        match[1].replace('""', '"') if match[1] is not None else match[2] for match in _PART.finditer(name)
-    )
+def _base_tables(node: Any, made_by_with: frozenset[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the names, as tuples of their parts, of the tables in DuckDB's parse tree.
+
+    A name that `WITH` makes is one from the next query of the `WITH` on; in its own query it still means a
+    table, but for a recursive one.
+    """
+    if isinstance(node, list):
+        for each in node:
+            yield from _base_tables(each, made_by_with)
+        return
+    if not isinstance(node, dict):
+        return
+    if node.get("type") == "RECURSIVE_CTE_NODE":
+        made_by_with |= {node["cte_name"].casefold()}
+    for entry in (node.get("cte_map") or {}).get("map", ()):
+        yield from _base_tables(entry["value"], made_by_with)
+        made_by_with |= {entry["key"].casefold()}
+    if node.get("type") == "BASE_TABLE" and "table_name" in node:
+        parts = tuple(filter(None, (node["catalog_name"], node["schema_name"], node["table_name"])))
+        if len(parts) > 1 or parts[0].casefold() not in made_by_with:
+            yield parts
+    for name, child in node.items():
+        if name != "cte_map":
+            yield from _base_tables(child, made_by_with)
 
 
 def _is_duckdbs_own(parts: tuple[str, ...]) -> bool:
-    return len(parts) > 1 and parts[-2].casefold() in _OWN_SCHEMAS
+    *schema, name = (part.casefold() for part in parts)
+    return schema[-1] in _OWN_SCHEMAS if schema else name.startswith(("duckdb_", "sqlite_"))
 
 
 def _resolve(parts: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str, ...]:
@@ -173,6 +202,11 @@ def _resolve(parts: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str,
     Raises:
         ConfigurationError: When there is none, or there are several.
     """
+    if len(parts) > _NAMESPACE_AND_TABLE:
+        *inner, table = parts
+        raise ConfigurationError(
+            f'Write the namespace of {".".join(parts)} in quotes: "{".".join(inner)}".{table}.'
+        )
     *schema, name = (part.casefold() for part in parts)
     namespace = ".".join(schema)
     matching = [
@@ -187,7 +221,7 @@ def _resolve(parts: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str,
         return matching[0]
     written = ".".join(parts)
     if matching:
-        choices = " or ".join(".".join(identifier) for identifier in matching)
+        choices = " or ".join(".".join(identifier) for identifier in sorted(matching))
         raise ConfigurationError(f"There are several tables called '{written}'. Write {choices}.")
     full = [".".join(identifier) for identifier in known]
     hint = did_you_mean(written, full if namespace else [*full, *(each[-1] for each in known)]) or "."

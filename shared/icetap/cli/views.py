@@ -132,8 +132,11 @@ def _bounds(field: NestedField, file: DataFile, arrow_type: pa.DataType) -> pc.E
             pa.scalar(value, storage).cast(arrow_type) if is_instant else pa.scalar(value, arrow_type)
         )
     column = pc.field(field.name)
-    between = (column >= ends[0]) & (column <= ends[1])
-    return between if nulls == 0 else between | column.is_null()
+    low, high = column >= ends[0], column <= ends[1]
+    if nulls == 0:
+        return low & high
+    # Each end with its own "or null": Arrow draws conclusions from this form only.
+    return (low | column.is_null()) & (high | column.is_null())
 
 
 def create_view(
