@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.types import TIMESTAMPTZ
+from target_iceberg.arrow_lane import read_batches, rows_beyond_years
 from target_iceberg.json_lane import JsonLane, Unfit
 from target_iceberg.row_lane import RowLane, UnfitLineError, parse_record
-from target_iceberg.scalars import Typed, cast_text, isolate
+from target_iceberg.scalars import Typed, cast_text, isolate, outside_years
 from target_iceberg.undeclared import Learned
 from target_iceberg.values import UndeclaredField, settled
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 DELETED_AT = "_sdc_deleted_at"
 """Set on a RECORD that stands for a deleted row; never a column of the batch."""
+_NO_KEY = "a key that is missing or null"
 _PIECE_BYTES = 1 << 20
 _REST_RUNS = 16
 """After a run in which no piece went through the fast lane, this many runs do not try it."""
@@ -96,7 +99,9 @@ class StreamDecoder:
         self._record_metadata = record_metadata
         self._learned = Learned()
         self._resting = 0
-        self._set_fields([one for one in schema if one.name != DELETED_AT])
+        self._declared = [one for one in schema if one.name != DELETED_AT]
+        self._declared_names = [one.name for one in self._declared]
+        self._set_fields(self._declared)
 
     @property
     def schema(self) -> pa.Schema:
@@ -127,6 +132,36 @@ class StreamDecoder:
         known = set(before)
         new = [one for one in self.schema if one not in known]
         yield from self._assembled(run, parts, new)
+
+    def decode_batch_file(self, file: BinaryIO, *, version: int | None = None) -> Iterator[Decoded]:
+        """Yield the rows of an Arrow file (see `arrow_lane.BatchFiles`), one record batch at a time.
+
+        Line numbers in `Decoded.rejected` count the file's rows.
+
+        Raises:
+            DataError: When the file is damaged or its columns are not the declared ones.
+        """
+        deleted = pa.field(DELETED_AT, TIMESTAMPTZ)
+        first_row = 1
+        for whole in read_batches(file, self._declared, optional=deleted):
+            bad = {row: (name, "a year outside 1 to 9999") for row, name in rows_beyond_years(whole).items()}
+            for one in self._declared:
+                for row in _missing_keys(one, whole.column(one.name)):
+                    bad.setdefault(row, (one.name, _NO_KEY))
+            rejected = [
+                Rejected(first_row + row, name, reason, _row_text(whole, row))
+                for row, (name, reason) in sorted(bad.items())
+            ]
+            first_row += whole.num_rows
+            rows = whole.filter(pa.array([i not in bad for i in range(len(whole))])) if bad else whole
+            deletes = rows.column(DELETED_AT).is_valid()
+            yield Decoded(
+                batch=rows.select(self._declared_names),
+                version=version,
+                deleted=deletes if deletes.true_count else None,
+                times=pa.nulls(len(rows), TIMESTAMPTZ) if self._record_metadata else None,
+                rejected=rejected,
+            )
 
     def _parts(self, run: Run) -> list[_Part]:
         fast = self._fast.usable and not self._resting
@@ -223,9 +258,8 @@ class StreamDecoder:
         for one, column in zip(self._fields, part.columns, strict=False):
             for row, reason in column.bad.items():
                 bad.setdefault(row, (one.name, reason))
-            if not one.nullable and column.array.null_count:
-                for row in pc.indices_nonzero(column.array.is_null()).to_pylist():
-                    bad.setdefault(row, (one.name, "a key that is missing or null"))
+            for row in _missing_keys(one, column.array):
+                bad.setdefault(row, (one.name, _NO_KEY))
         return bad | {row: (None, reason) for row, reason in part.refused.items()}
 
     def _by_version(self, whole: pa.RecordBatch, findings: _Findings) -> Iterator[Decoded]:
@@ -247,6 +281,25 @@ class StreamDecoder:
             )
             findings = _Findings()
             start = end
+
+
+def _missing_keys(one: pa.Field, array: pa.Array) -> list[int]:
+    if one.nullable or not array.null_count:
+        return []
+    rows: list[int] = pc.indices_nonzero(array.is_null()).to_pylist()
+    return rows
+
+
+def _row_text(batch: pa.RecordBatch, row: int) -> str:
+    """Return a row of an Arrow file as JSON, for people: values without a JSON form as text."""
+    # Numbers first: a date outside Python's years has no Python value.
+    values = {
+        name: column[row : row + 1].cast(pa.int64())[0].as_py()
+        if outside_years(column[row : row + 1])
+        else column[row].as_py()
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
+    return json.dumps(values, default=str, ensure_ascii=False)
 
 
 def _shifted(line_of: Callable[[int], int], by: int, row: int) -> int:

@@ -107,12 +107,35 @@ def isolate(text: pa.StringArray, cast: Cast, *, reason: str) -> Typed:
 
 
 def _within(values: pa.Array, first: int, *, last: int) -> pa.Array:
-    numbers = values.view(pa.int32() if pa.types.is_date32(values.type) else pa.int64())
-    bounds = pc.min_max(numbers)
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    if low is not None and (low < first or high > last):
+    low, high = _bounds(values)
+    if low is not None and high is not None and (low < first or high > last):
         raise pa.ArrowInvalid("a year outside 1 to 9999")
     return values
+
+
+def _numbers(values: pa.Array) -> pa.Array:
+    return values.view(pa.int32() if pa.types.is_date32(values.type) else pa.int64())
+
+
+def _bounds(values: pa.Array) -> tuple[int | None, int | None]:
+    bounds = pc.min_max(_numbers(values))
+    return bounds["min"].as_py(), bounds["max"].as_py()
+
+
+def outside_years(values: pa.Array) -> list[int]:
+    """Return the rows of a date or timestamp (microseconds) column outside the years 1 to 9999."""
+    if pa.types.is_date32(values.type):
+        first, last = _FIRST_DAY, _LAST_DAY
+    elif pa.types.is_timestamp(values.type):
+        first, last = _FIRST_MICROSECOND, _LAST_MICROSECOND
+    else:
+        return []
+    low, high = _bounds(values)
+    if low is None or high is None or (low >= first and high <= last):
+        return []
+    numbers = _numbers(values)
+    beyond = pc.or_(pc.less(numbers, first), pc.greater(numbers, last))
+    return [row for row, is_beyond in enumerate(beyond.to_pylist()) if is_beyond]
 
 
 def _cut_to_microseconds(text: pa.StringArray) -> tuple[pa.StringArray, int]:
