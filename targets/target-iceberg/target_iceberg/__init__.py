@@ -1,0 +1,1 @@
+"""The loader: any Singer tap into Apache Iceberg tables."""

@@ -48,7 +48,9 @@ class Boundary:
             return None
         value = _as_value(text, next(iter(_batches_schema(table, column))))
         if value is None:
-            LOGGER.warning("column %s: the bookmark does not read as its type; rows at it may come twice", column)
+            LOGGER.warning(
+                "column %s: the bookmark does not read as its type; rows at it may come twice", column
+            )
             return None
         known: collections.Counter[Any] = collections.Counter()
         for batch in read_table(table, snapshot_id=snapshot_id, row_filter=_equal(column, value)):

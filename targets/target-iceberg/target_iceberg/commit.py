@@ -32,7 +32,7 @@ from pyiceberg.table.update.snapshot import _SnapshotProducer
 from typing_extensions import override
 
 from icetap.errors import IcetapError
-from icetap.types import iceberg_schema
+from icetap.types import iceberg_schema, schema_from_iceberg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,11 +54,10 @@ class SchemaStage:
     def __init__(self, table: Table) -> None:
         self._base = table.metadata
         self._transaction = Transaction(table, autocommit=False)
-
-    @property
-    def schema(self) -> Schema:
+        self.schema: Schema = table.schema()
         """The table's columns as they will be after the next commit."""
-        return self._transaction.table_metadata.schema()
+        self.columns: pa.Schema = schema_from_iceberg(self.schema)
+        """The same as Arrow fields."""
 
     @property
     def is_changed(self) -> bool:
@@ -69,6 +68,8 @@ class SchemaStage:
         """Add columns that are new by name, nested ones too, and promote those whose type grew."""
         with self._transaction.update_schema() as update:
             update.union_by_name(iceberg_schema(fields))
+        self.schema = self._transaction.table_metadata.schema()
+        self.columns = schema_from_iceberg(self.schema)
 
     def stage(self, table: Table) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
         """Return the schema change for the table's present metadata.

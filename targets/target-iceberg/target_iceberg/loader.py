@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from icetap.columnar.batches import default_batch_root
 from icetap.errors import DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
 from target_iceberg import report
 from target_iceberg.commit import new_run_id
+from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
 from target_iceberg.quarantine import keep_rejected
-from target_iceberg.reader import Message, Run as RecordRun, Tick
+from target_iceberg.reader import Message, Tick
+from target_iceberg.reader import Run as RecordRun
 from target_iceberg.settings import stream_settings
 from target_iceberg.states import StateLedger
-from target_iceberg.stream import Run, StreamLoad
-from target_iceberg.tables import check_keys, open_table, table_identifier
+from target_iceberg.stream import NAMES, Run, StreamLoad
+from target_iceberg.tables import check_keys, check_table, open_table, table_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import pyarrow as pa
     from pyiceberg.catalog import Catalog
 
     from target_iceberg.decode import Decoded, Rejected
@@ -41,6 +45,8 @@ class _Stream:
     decoder: StreamDecoder
     settings: StreamSettings
     schema: Mapping[str, Any]
+    evolution: Evolution
+    keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
 
 
@@ -98,28 +104,82 @@ class Loader:
         settings = stream_settings(self._config, name)
         keys = settings.key_properties or tuple(message.get("key_properties") or ())
         known = self._streams.get(name)
-        if known and known.schema == message["schema"] and known.load.keys == keys:
+        if known and known.schema == message["schema"] and known.keys == keys:
             return
         columns = schema_from_singer(message["schema"], key_properties=keys, number_as=settings.number_as)
         check_keys(columns, keys, stream=name)
         if known is None:
-            identifier = table_identifier(name, settings=settings, pipeline=self._run.pipeline)
-            table = open_table(self._catalog, identifier, fields=list(columns), keys=keys, stream=name)
-            load = StreamLoad(name, table, keys=keys, settings=settings, run=self._run)
-            load.is_incremental = bool(message.get("bookmark_properties"))
-            known = self._streams[name] = _Stream(load, StreamDecoder(name, columns), settings, message["schema"])
-        elif known.load.keys != keys:
+            self._streams[name] = self._new_stream(message, columns, keys=keys, settings=settings)
+        elif known.keys != keys:
             raise DataError(
-                f"line {line} of the input changes the key of stream '{name}' from ({', '.join(known.load.keys)}) to "
+                f"line {line} of the input changes the key of stream '{name}' from ({', '.join(known.keys)}) to "
                 f"({', '.join(keys)}). Set 'streams.{name}.key_properties' to one key."
             )
         else:
             known.decoder = StreamDecoder(name, columns)
             known.schema = message["schema"]
-        self._admit(known, columns)
+            self._admit(known)
 
-    def _admit(self, stream: _Stream, columns: pa.Schema) -> None:
-        stream.load.schema_stage.widen(columns)
+    def _new_stream(
+        self,
+        message: Mapping[str, Any],
+        columns: pa.Schema,
+        *,
+        keys: tuple[str, ...],
+        settings: StreamSettings,
+    ) -> _Stream:
+        name = message["stream"]
+        identifier = table_identifier(name, settings=settings, pipeline=self._run.pipeline)
+        # Rows read "id" and "Id" as one column; a new table is planned as if an empty one were widened.
+        planned = plan_evolution(pa.schema([]), columns, identifier_case=settings.identifier_case)
+        table = open_table(
+            self._catalog,
+            identifier,
+            fields=list(planned.schema),
+            keys=tuple(planned.mapping[key] for key in keys),
+            stream=name,
+            names=json.dumps(planned.names),
+        )
+        remembered = json.loads(table.properties.get(NAMES, "{}"))
+        evolution = plan_evolution(
+            schema_from_iceberg(table.schema()),
+            columns,
+            policy=settings.schema_policy,
+            names=remembered,
+            identifier_case=settings.identifier_case,
+        )
+        own_keys = tuple(evolution.mapping[key] for key in keys)
+        check_table(table, keys=own_keys, stream=name)
+        load = StreamLoad(name, table, keys=own_keys, settings=settings, run=self._run)
+        load.is_incremental = bool(message.get("bookmark_properties"))
+        stream = _Stream(load, StreamDecoder(name, columns), settings, message["schema"], evolution, keys)
+        self._admit(stream)
+        return stream
+
+    def _admit(self, stream: _Stream) -> None:
+        """Find a column for everything that the decoder knows, as the contract allows."""
+        evolution = plan_evolution(
+            stream.load.schema_stage.columns,
+            stream.decoder.schema,
+            policy=stream.settings.schema_policy,
+            names=json.loads(stream.load.names),
+            identifier_case=stream.settings.identifier_case,
+        )
+        self._evolve(stream, evolution)
+
+    def _evolve(self, stream: _Stream, evolution: Evolution) -> None:
+        if evolution.violations:
+            differences = "\n  ".join(evolution.violations)
+            raise DataError(
+                f"stream '{stream.load.name}' does not fit its table:\n  {differences}\n"
+                "Mend the source, or let the table follow it with 'schema_policy: evolve'."
+            )
+        if evolution.is_change:
+            stream.load.schema_stage.widen(evolution.widened)
+        for text in evolution.announcements:
+            stream.load.announce(text)
+        stream.load.names = json.dumps(evolution.names)
+        stream.evolution = evolution
 
     def _records(self, run: RecordRun) -> None:
         stream = self._stream(run.stream, line=run.first_line)
@@ -134,15 +194,22 @@ class Loader:
     def _write(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
         self._ledger.rows_came()
         self._reject(stream, decoded.rejected)
-        if decoded.new_fields:
-            self._admit(stream, decoded.batch.schema)
-        if decoded.batch.num_rows:
-            stream.load.write(
-                _in_columns_of(stream.load, decoded.batch),
-                deleted=decoded.deleted,
-                version=decoded.version,
-                input_bytes=input_bytes,
-            )
+        for column, count in decoded.lossy.items():
+            stream.load.counts.lossy[column] = stream.load.counts.lossy.get(column, 0) + count
+        batch = decoded.batch
+        if not batch.num_rows:
+            return
+        if decoded.new_fields or not stream.evolution.schema.equals(stream.load.schema_stage.columns):
+            self._admit(stream)
+        evolution = with_overflow(stream.evolution, batch, policy=stream.settings.schema_policy)
+        if evolution is not stream.evolution:
+            self._evolve(stream, evolution)
+        stream.load.write(
+            conform(batch, evolution),
+            deleted=decoded.deleted,
+            version=decoded.version,
+            input_bytes=input_bytes,
+        )
 
     def _reject(self, stream: _Stream, rows: list[Rejected]) -> None:
         if not rows:
@@ -233,9 +300,3 @@ class Loader:
             seconds=time.monotonic() - self._began,
             outcome=outcome,
         )
-
-
-def _in_columns_of(load: StreamLoad, batch: pa.RecordBatch) -> pa.RecordBatch:
-    from target_iceberg.staging import as_schema
-
-    return as_schema(batch, schema_from_iceberg(load.schema_stage.schema))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from target_iceberg.stream import StreamLoad
 
 
-def as_json(streams: Iterable[StreamLoad], *, run_id: str, pipeline: str, seconds: float, outcome: str) -> dict[str, Any]:
+def as_json(
+    streams: Iterable[StreamLoad], *, run_id: str, pipeline: str, seconds: float, outcome: str
+) -> dict[str, Any]:
     """Return the report as plain values; rates are rows per second, memory is in megabytes."""
     return {
         "run_id": run_id,
@@ -51,6 +53,7 @@ def _stream(stream: StreamLoad, seconds: float) -> dict[str, Any]:
         "snapshot_id": counts.snapshot_id,
         "bookmark_from": stream.started_from,
         "bookmark_to": stream.bookmark,
+        "lossy_values": counts.lossy,
         "evolved": counts.announcements,
         "warnings": counts.warnings,
         "failure": stream.failure,
@@ -64,17 +67,23 @@ def for_people(report: dict[str, Any]) -> str:
     all went well.
     """
     lines = [
-        f"Run {report['run_id']} of pipeline '{report['pipeline']}' {report['outcome']} in {report['seconds']:.1f} s, "
-        f"{report['peak_memory_mb']} MB at most."
+        (
+            f"Run {report['run_id']} of pipeline '{report['pipeline']}' {report['outcome']} in {report['seconds']:.1f} s, "
+            f"{report['peak_memory_mb']} MB at most."
+        )
     ]
     for stream in report["streams"]:
         lines.append(f"  {stream['stream']} -> {stream['table']}: {_counts(stream)}")
         lines += [f"    {text}" for text in [*stream["evolved"], *stream["warnings"]]]
+        lines += [
+            f"    column '{column}': {count:,} values lost digits that its type cannot hold"
+            for column, count in stream["lossy_values"].items()
+        ]
         if stream["failure"]:
             lines.append(f"    failed: {stream['failure']}")
     if report["streams"]:
         fullest = max(report["streams"], key=lambda stream: stream["rows_read"])
-        lines.append(f"Look at it:  icetap query \"select * from {_quoted(fullest['table'])} limit 10\"")
+        lines.append(f'Look at it:  icetap query "select * from {_quoted(fullest["table"])} limit 10"')
     return "\n".join(lines)
 
 

@@ -69,9 +69,16 @@ def stream_settings(config: Mapping[str, Any], stream: str) -> StreamSettings:
     return StreamSettings(**values)
 
 
-def _choice(name: str, allowed: tuple[str, ...], *, default: str, title: str, description: str) -> th.Property[str]:
+def _choice(
+    name: str, allowed: tuple[str, ...], *, default: str, title: str, description: str
+) -> th.Property[str]:
     return th.Property(
-        name, th.StringType, default=default, allowed_values=list(allowed), title=title, description=description
+        name,
+        th.StringType,
+        default=default,
+        allowed_values=list(allowed),
+        title=title,
+        description=description,
     )
 
 

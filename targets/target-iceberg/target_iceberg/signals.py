@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-class Terminated(BaseException):  # noqa: N818 - not an error: the run was asked to end
+class Terminated(BaseException):
     """The process was asked to end; `exit_code` is 128 and the signal's number."""
 
     def __init__(self, signum: int) -> None:

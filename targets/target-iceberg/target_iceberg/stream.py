@@ -32,6 +32,7 @@ LOGGER = logging.getLogger("target-iceberg")
 VERSION = "icetap.version"
 KEYS = "icetap.keys"
 STREAM = "icetap.stream"
+NAMES = "icetap.names"
 
 COMMIT_ATTEMPTS = 12
 SPOOL_MEMORY_SHARE = 10  # a tenth of the process's memory
@@ -73,6 +74,7 @@ class Counts:
     input_bytes: int = 0
     commits: int = 0
     files: int = 0
+    lossy: dict[str, int] = field(default_factory=dict)
     snapshot_id: int | None = None
     announcements: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -81,7 +83,9 @@ class Counts:
 class StreamLoad:
     """Stages the rows of one stream and commits them with their bookmark."""
 
-    def __init__(self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings, run: Run) -> None:
+    def __init__(
+        self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings, run: Run
+    ) -> None:
         self.name = name
         self.table = table
         self.keys = keys
@@ -90,6 +94,7 @@ class StreamLoad:
         self.failure: str | None = None
         self.schema_stage = SchemaStage(table)
         self.is_incremental = False
+        self.names = table.properties.get(NAMES, "{}")
         self._run = run
         self._options = WriterOptions(run.run_id, settings.target_file_size_mb * 2**20, settings.compression)
         self._seen = bookmarks.read_position(table.metadata, run.pipeline)
@@ -179,7 +184,9 @@ class StreamLoad:
     def _open_stage(self) -> None:
         schema = self.schema_stage.schema
         if self._mode is Mode.APPEND:
-            self._direct = self._direct or DirectStage(self.table, schema=schema, keys=(), options=self._options)
+            self._direct = self._direct or DirectStage(
+                self.table, schema=schema, keys=(), options=self._options
+            )
         elif self._mode is Mode.ASIDE or self._is_empty:
             self._direct = DirectStage(self.table, schema=schema, keys=self.keys, options=self._options)
         else:
@@ -197,10 +204,18 @@ class StreamLoad:
         start = self._run.ledger.start_of(self.name)
         others = bookmarks.other_pipelines(metadata, pipeline)
         if others:
-            self._warn(f"has no keys and is loaded by other pipelines too ({', '.join(others)}): rows may come twice")
+            self._warn(
+                f"has no keys and is loaded by other pipelines too ({', '.join(others)}): rows may come twice"
+            )
             return
-        if not start.is_stated and self._seen.bookmark is not None and not _is_sdk_shaped(self._seen.bookmark):
-            self._warn("has no keys and its tap does not repeat its state: rows may come twice after a broken run")
+        if (
+            not start.is_stated
+            and self._seen.bookmark is not None
+            and not _is_sdk_shaped(self._seen.bookmark)
+        ):
+            self._warn(
+                "has no keys and its tap does not repeat its state: rows may come twice after a broken run"
+            )
             return
         is_open = bookmarks.head_is_open(metadata, pipeline)
         if not same_bookmark(start.bookmark, self._seen.bookmark) or is_open:
@@ -241,10 +256,10 @@ class StreamLoad:
         """Take an ACTIVATE_VERSION message."""
         self._activations[version] = self._activations.get(version, 0) + 1
         if self.settings.load_method in {"append-only", "upsert"}:
-            self._announce(f"ACTIVATE_VERSION is ignored with load_method '{self.settings.load_method}'")
+            self.announce(f"ACTIVATE_VERSION is ignored with load_method '{self.settings.load_method}'")
         elif self._mode is Mode.ASIDE and self.staged_rows and self._version in {None, version}:
             self._is_complete = True
-        elif self._mode is None and self._activations[version] >= 2 and self.settings.allow_empty_full_table:  # noqa: PLR2004 - twice means empty
+        elif self._mode is None and self._activations[version] >= 2 and self.settings.allow_empty_full_table:
             self._version = version
             self._mode = Mode.ASIDE
             self._is_complete = True
@@ -386,7 +401,9 @@ class StreamLoad:
         files, superseded = stage.finish()
         self._direct = None
         self._attempt(
-            lambda: self._change(added=files, parent=self.table.metadata.current_snapshot_id, replaces_all=True)
+            lambda: self._change(
+                added=files, parent=self.table.metadata.current_snapshot_id, replaces_all=True
+            )
         )
         self.counts.inserted += stage.rows
         self.counts.repeated += superseded
@@ -440,7 +457,13 @@ class StreamLoad:
 
         def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:
             text = bookmarks.encode(position, snapshot_id=snapshot_id, sequence_number=sequence_number)
-            return {name: text, **({VERSION: self._version} if self._version else {})}
+            others = {VERSION: self._version, NAMES: self.names}
+            changed = {
+                key: value
+                for key, value in others.items()
+                if value and value != self.table.properties.get(key)
+            }
+            return {name: text, **changed}
 
         return Change(
             added=added or (),
@@ -526,7 +549,8 @@ class StreamLoad:
         self.counts.warnings.append(message)
         LOGGER.warning("%s", message)
 
-    def _announce(self, text: str) -> None:
+    def announce(self, text: str) -> None:
+        """Tell the report of a change to the table's columns, or of something that was ignored; once."""
         if text not in self.counts.announcements:
             self.counts.announcements.append(text)
 

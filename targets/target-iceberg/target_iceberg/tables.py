@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
@@ -11,7 +11,7 @@ from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, 
 from icetap.errors import ConfigurationError, DataError
 from icetap.records.names import plain_identifier
 from icetap.types import iceberg_schema, kind_of
-from target_iceberg.stream import KEYS, STREAM
+from target_iceberg.stream import KEYS, NAMES, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,10 +54,20 @@ def _filled(setting: str, template: str, known: dict[str, str]) -> str:
         return template.format(**known)
     except (KeyError, IndexError, ValueError):
         words = ", ".join(f"{{{word}}}" for word in known)
-        raise ConfigurationError(f"setting '{setting}' is '{template}'; it may hold {words} and plain text") from None
+        raise ConfigurationError(
+            f"setting '{setting}' is '{template}'; it may hold {words} and plain text"
+        ) from None
 
 
-def open_table(catalog: Catalog, identifier: tuple[str, ...], *, fields: Sequence[pa.Field], keys: tuple[str, ...], stream: str) -> Table:
+def open_table(
+    catalog: Catalog,
+    identifier: tuple[str, ...],
+    *,
+    fields: Sequence[pa.Field],
+    keys: tuple[str, ...],
+    stream: str,
+    names: str,
+) -> Table:
     """Return the table of a stream, made with these columns when it is missing.
 
     Args:
@@ -66,19 +76,23 @@ def open_table(catalog: Catalog, identifier: tuple[str, ...], *, fields: Sequenc
         fields: Columns for a new table.
         keys: Columns of the stream's key, under the names they have in the table.
         stream: The stream's name.
-
-    Raises:
-        DataError: When the table has another key, or a format version that cannot be written.
+        names: What a new table remembers of its columns' names.
     """
     try:
-        table = catalog.load_table(identifier)
+        return catalog.load_table(identifier)
     except NoSuchTableError:
-        table = _create(catalog, identifier, fields=fields, keys=keys, stream=stream)
-    _check(table, keys=keys, stream=stream)
-    return table
+        return _create(catalog, identifier, fields=fields, keys=keys, stream=stream, names=names)
 
 
-def _create(catalog: Catalog, identifier: tuple[str, ...], *, fields: Sequence[pa.Field], keys: tuple[str, ...], stream: str) -> Table:
+def _create(
+    catalog: Catalog,
+    identifier: tuple[str, ...],
+    *,
+    fields: Sequence[pa.Field],
+    keys: tuple[str, ...],
+    stream: str,
+    names: str,
+) -> Table:
     namespace = identifier[:-1]
     for depth in range(1, len(namespace) + 1):
         try:
@@ -86,7 +100,7 @@ def _create(catalog: Catalog, identifier: tuple[str, ...], *, fields: Sequence[p
         except NamespaceAlreadyExistsError:
             continue
     columns = [field.with_nullable(field.name not in keys or not _may_identify(field)) for field in fields]
-    properties = {**TABLE_PROPERTIES, STREAM: stream, KEYS: ",".join(keys)}
+    properties = {**TABLE_PROPERTIES, STREAM: stream, KEYS: ",".join(keys), NAMES: names}
     try:
         return catalog.create_table(identifier, schema=iceberg_schema(columns), properties=properties)
     except TableAlreadyExistsError:
@@ -98,7 +112,13 @@ def _may_identify(field: pa.Field) -> bool:
     return not pa.types.is_floating(field.type)
 
 
-def _check(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
+def check_table(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
+    """Refuse a table that this stream cannot be loaded into.
+
+    Raises:
+        DataError: When the table has another key, is partitioned, or has a format version that cannot be written.
+        ConfigurationError: When another stream is loaded into it.
+    """
     name = ".".join(table.name())
     if table.format_version > FORMAT_VERSION:
         raise DataError(
@@ -106,7 +126,9 @@ def _check(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
             "Load the stream into another table with 'table_name'."
         )
     if table.spec().fields:
-        raise DataError(f"table {name} is partitioned, which this version cannot write. Load the stream into another table.")
+        raise DataError(
+            f"table {name} is partitioned, which this version cannot write. Load the stream into another table."
+        )
     stored = table.properties.get(KEYS)
     if stored is not None and stored != ",".join(keys):
         raise DataError(
@@ -132,9 +154,6 @@ def check_keys(fields: pa.Schema, keys: tuple[str, ...], *, stream: str) -> None
             raise DataError(f"stream '{stream}' names the key '{key}', but its SCHEMA has no such property")
         field = fields.field(key)
         if pa.types.is_nested(field.type) or kind_of(field) == "json":
-            raise DataError(f"stream '{stream}': the key '{key}' is an object or an array, which cannot be compared")
-
-
-def namespace_of(table: Table) -> Any:
-    """Return the table's namespace as a tuple."""
-    return table.name()[:-1]
+            raise DataError(
+                f"stream '{stream}': the key '{key}' is an object or an array, which cannot be compared"
+            )

@@ -8,17 +8,18 @@ import sys
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Any
 
+import click
 from singer_sdk import Target
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
-from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
 from singer_sdk.plugin_base import _ConfigInput
+from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
 from typing_extensions import override
 
 from icetap.catalogs import open_catalog
 from icetap.errors import DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
-from target_iceberg import report
+from target_iceberg import inspection, report
 from target_iceberg.loader import Loader
 from target_iceberg.reader import Message, Run, messages
 from target_iceberg.settings import CONFIG
@@ -83,8 +84,9 @@ class TargetIceberg(Target):
         check_settings(self.config, self.config_jsonschema, plugin=self.name)
         REDACTOR.add_settings(self.config, self.config_jsonschema)
         install()
+        self.catalog = open_catalog(self.config)
         self.loader = Loader(
-            open_catalog(self.config),
+            self.catalog,
             self.config,
             pipeline=pipeline_name(self.config),
             emit=_emit,
@@ -107,17 +109,22 @@ class TargetIceberg(Target):
 
     @classmethod
     @override
-    def invoke(
+    def invoke(  # type: ignore[override]  # each kind of plug-in has its own options, as in the SDK
         cls,
         *,
         about: bool = False,
         about_format: str | None = None,
         config: _ConfigInput | None = None,
         file_input: IO[str] | None = None,
+        read_state: bool = False,
     ) -> None:
         super(Target, cls).invoke(about=about, about_format=about_format)
         config = config or _ConfigInput()
-        cls(config=config.config, parse_env_config=config.parse_env).load(file_input)
+        target = cls(config=config.config, parse_env_config=config.parse_env)
+        if read_state:
+            _emit(inspection.read_state(target.catalog, pipeline_name(target.config)))
+        else:
+            target.load(file_input)
 
     def load(self, file_input: IO[str] | None = None) -> None:
         """Load the whole input and report; what is staged and not committed is removed on failure."""
@@ -143,6 +150,19 @@ class TargetIceberg(Target):
         if path := self.config.get("report_path"):
             report.write(summary, path)
 
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        command.params.append(
+            click.Option(
+                ["--read-state"],
+                is_flag=True,
+                help="Print the Singer STATE that fits the tables, and exit.",
+            )
+        )
+        return command
+
 
 def pipeline_name(config: Any) -> str:
     """Return the name under which bookmarks are kept: the setting, Meltano's extractor, or `default`."""
@@ -154,10 +174,24 @@ def _emit(line: str) -> None:
     sys.stdout.flush()
 
 
+@click.command("target-iceberg inspect")
+@click.option("--config", multiple=True, help="Configuration file; without one, TARGET_ICEBERG_* variables.")
+@click.option("--json", "wants_json", is_flag=True, help="Print JSON instead of text.")
+def inspect(config: tuple[str, ...], wants_json: bool) -> None:
+    """Show the loaded tables: rows, files, snapshots and bookmarks."""
+    given = _ConfigInput.from_cli_args(*(config or ("ENV",)))
+    target = TargetIceberg(config=given.config, parse_env_config=given.parse_env)
+    tables = [inspection.describe(table) for table in inspection.loaded_tables(target.catalog)]
+    click.echo(inspection.as_json(tables) if wants_json else inspection.as_text(tables))
+
+
 def main() -> None:
     """Run the command."""
     try:
-        TargetIceberg.cli()
+        if sys.argv[1:2] == ["inspect"]:
+            inspect(sys.argv[2:], standalone_mode=False)
+        else:
+            TargetIceberg.cli()
     except Terminated as ended:
         sys.exit(ended.exit_code)
     except IcetapError as error:

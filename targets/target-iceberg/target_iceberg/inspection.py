@@ -1,0 +1,107 @@
+"""What the tables say of themselves: bookmarks as a Singer STATE, sizes, files, snapshots."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pyiceberg.exceptions import NoSuchTableError
+
+from target_iceberg import bookmarks
+from target_iceberg.json_text import dump_json, parse_json
+from target_iceberg.stream import KEYS, STREAM, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+
+def loaded_tables(catalog: Catalog) -> Iterator[Table]:
+    """Yield the tables that a stream was loaded into, by name."""
+    for namespace in sorted(_namespaces(catalog)):
+        for identifier in sorted(catalog.list_tables(namespace)):
+            try:
+                table = catalog.load_table(identifier)
+            except NoSuchTableError:
+                continue
+            if STREAM in table.properties:
+                yield table
+
+
+def _namespaces(catalog: Catalog, parent: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for namespace in catalog.list_namespaces(parent):
+        yield namespace
+        if len(namespace) > len(parent):
+            yield from _namespaces(catalog, namespace)
+
+
+def read_state(catalog: Catalog, pipeline: str) -> str:
+    """Return the Singer STATE that fits the tables, as one line of JSON."""
+    parts: dict[str, Any] = {}
+    opaque: Any = None
+    for table in loaded_tables(catalog):
+        bookmark = bookmarks.read_position(table.metadata, pipeline).bookmark
+        if bookmark is None:
+            continue
+        value = parse_json(bookmark)
+        if isinstance(value, dict) and "bookmarks" not in value:
+            parts[table.properties[STREAM]] = value
+        else:
+            opaque = value
+    return dump_json(opaque if opaque is not None and not parts else {"bookmarks": parts})
+
+
+def describe(table: Table) -> dict[str, Any]:
+    """Return what a table holds and where it is, for every pipeline that loads it."""
+    head = table.metadata.current_snapshot()
+    entries = bookmarks.entries_of(head) if head else {}
+    pipelines = [
+        name.removeprefix(bookmarks.PROPERTY_PREFIX)
+        for name in table.properties
+        if name.startswith(bookmarks.PROPERTY_PREFIX)
+    ]
+    return {
+        "table": ".".join(table.name()),
+        "stream": table.properties.get(STREAM),
+        "keys": [key for key in table.properties.get(KEYS, "").split(",") if key],
+        "rows": int(entries.get("total-records", 0)),
+        "files": int(entries.get("total-data-files", 0)),
+        "delete_files": int(entries.get("total-delete-files", 0)),
+        "bytes": int(entries.get("total-files-size", 0)),
+        "snapshots": len(table.metadata.snapshots),
+        "snapshot_id": table.metadata.current_snapshot_id,
+        "version": table.properties.get(VERSION),
+        "location": table.location(),
+        "bookmarks": {
+            name: bookmarks.read_position(table.metadata, name).bookmark for name in sorted(pipelines)
+        },
+    }
+
+
+def as_text(descriptions: list[dict[str, Any]]) -> str:
+    """Return descriptions for people: a paragraph a table."""
+    if not descriptions:
+        return "No stream has been loaded into this catalog yet."
+    return "\n".join(_paragraph(one) for one in descriptions)
+
+
+def _paragraph(one: dict[str, Any]) -> str:
+    lines = [
+        f"{one['table']}  (stream {one['stream']}, key {', '.join(one['keys']) or 'none'})",
+        (
+            f"  {one['rows']:,} rows, {one['files']:,} data files, {one['delete_files']:,} delete files, "
+            f"{one['bytes'] / 2**20:,.1f} MB, {one['snapshots']:,} snapshots"
+        ),
+        f"  {one['location']}",
+    ]
+    lines += [
+        f"  bookmark of {pipeline}: {bookmark or 'none'}" for pipeline, bookmark in one["bookmarks"].items()
+    ]
+    return "\n".join(lines)
+
+
+def as_json(descriptions: list[dict[str, Any]]) -> str:
+    """Return descriptions for programs."""
+    return json.dumps(descriptions, indent=2)
