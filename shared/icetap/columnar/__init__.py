@@ -1,0 +1,1 @@
+"""Arrow batches as Singer messages: RECORD lines or Arrow files."""

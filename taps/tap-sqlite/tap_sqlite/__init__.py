@@ -1,0 +1,1 @@
+"""tap-sqlite: a Singer tap for SQLite database files."""

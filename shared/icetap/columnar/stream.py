@@ -1,0 +1,227 @@
+"""A stream that yields Arrow batches and bookmarks; lanes and STATE are the same for all of them."""
+
+from __future__ import annotations
+
+import abc
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from singer_sdk import Stream
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
+from typing_extensions import override
+
+from icetap.columnar.batches import BatchFolder, batch_root
+from icetap.columnar.json_text import without_json_form
+from icetap.columnar.lanes import ArrowLane, Lane, MappedLane, RecordLane
+from icetap.columnar.lines import MAX_LINE_BYTES, line_lengths
+from icetap.errors import ConfigurationError, DataError
+from icetap.types import singer_from_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from singer_sdk.helpers.types import Context, Record
+
+    from icetap.tap import IcetapTap
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, and the stream's bookmark once the target has them and all before them.
+
+    `bookmark` is None where the stream could not go on from here.
+    """
+
+    batch: pa.RecordBatch
+    bookmark: dict[str, Any] | None
+
+
+class ColumnarStream(Stream, abc.ABC):
+    """Base of streams whose source speaks Arrow.
+
+    A subclass gives `columns` and `pages`; before its first page it sets `version` when the read is a
+    full one, and after its last one `is_complete` when that read began at its start.
+    """
+
+    version: int | None = None
+    is_complete: bool = False
+
+    def __init__(self, tap: IcetapTap, **kwargs: Any) -> None:
+        super().__init__(tap, **kwargs)
+        self._icetap: IcetapTap = tap
+        self.rejected: dict[str, int] = {}
+        self.records = 0
+
+    @property
+    @abc.abstractmethod
+    def columns(self) -> pa.Schema:
+        """The columns that are sent, with their exact Arrow types."""
+
+    @abc.abstractmethod
+    def pages(self) -> Iterator[Page]:
+        """Yield the records in the order of the source; holds one batch at a time."""
+
+    @abc.abstractmethod
+    def final_bookmark(self) -> dict[str, Any]:
+        """Return the bookmark after the last page."""
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Yield dicts, for callers that want them (the SDK's own tests)."""
+        for page in self.pages():
+            yield from page.batch.to_pylist()
+
+    # --- sync -------------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        """Write SCHEMA, the records, their STATEs, and the end marker of a complete full read."""
+        schema = self.columns
+        self._write_schema(schema)
+        lane: Lane | None = None
+        pending: dict[str, Any] | None = None
+        try:
+            with self.get_record_counter() as counter, self.get_sync_timer():
+                for page in self.pages():
+                    self._icetap.check_interrupted()
+                    lane = lane or self._lane(schema)
+                    batch = self._sendable(page.batch, lane)
+                    announced = lane.write(batch)
+                    counter.increment(batch.num_rows)
+                    self.records += batch.num_rows
+                    pending = page.bookmark or pending
+                    if announced and pending is not None:
+                        self.write_bookmark(pending)
+                        pending = None
+                if lane is not None:
+                    lane.finish()
+                    if pending is not None:
+                        self.write_bookmark(pending)
+        except BaseException:
+            if lane is not None:
+                lane.abandon()
+            raise
+        self._finish()
+
+    def _finish(self) -> None:
+        """Mark the end: ACTIVATE_VERSION only after a read that began at its start and ended by itself."""
+        if self.version is not None and self.is_complete:
+            for _ in range(1 if self.records else 2):
+                self._write_activate_version_message(self.version)
+        self.write_bookmark(self.final_bookmark())
+        for reason, count in sorted(self.rejected.items()):
+            self.logger.warning("Stream %s: %d records left out: %s", self.name, count, reason)
+
+    def write_bookmark(self, bookmark: dict[str, Any]) -> None:
+        """Write a STATE in which this stream's bookmark is the given one."""
+        self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy(bookmark)
+        self._icetap.write_state()
+
+    def bookmark(self) -> dict[str, Any]:
+        """Return the bookmark that this run was given; empty when there was none."""
+        found = self.tap_state.get("bookmarks", {}).get(self.name)
+        return dict(found) if found else {}
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    @property
+    def _is_mapped(self) -> bool:
+        return any(
+            not isinstance(stream_map, SameRecordTransform) or stream_map.flattening_enabled
+            for stream_map in self.stream_maps
+        )
+
+    def _lane(self, schema: pa.Schema) -> Lane:
+        """Choose the lane; the version is known once the first page is there."""
+        messages = self._icetap.messages
+        folder = self._icetap.batch_folder
+        if folder is not None:
+            return ArrowLane(messages, folder=folder, stream=self.name, schema=schema, version=self.version)
+        if self._is_mapped:
+            return MappedLane(messages, maps=self.stream_maps, version=self.version)
+        return RecordLane(messages, stream=self.name, version=self.version)
+
+    def _write_schema(self, schema: pa.Schema) -> None:
+        if self._is_mapped:
+            if self._icetap.batch_folder is not None:
+                raise ConfigurationError(
+                    f"stream '{self.name}' is changed by 'stream_maps' or flattening, which work on records; "
+                    "the Arrow lane ('batch_config') cannot apply them. Remove one of the two settings."
+                )
+            self._write_schema_message()
+            return
+        message = {
+            "type": "SCHEMA",
+            "stream": self.name,
+            "schema": singer_from_schema(schema),
+            "key_properties": list(self.primary_keys),
+        }
+        if self.replication_key and self.replication_method == "INCREMENTAL":
+            message["bookmark_properties"] = [self.replication_key]
+        self._icetap.messages.write_message(message)
+
+    @override
+    def _write_activate_version_message(self, full_table_version: int) -> None:
+        for stream_map in self.stream_maps:
+            if not isinstance(stream_map, RemoveRecordTransform):
+                self._icetap.messages.write_message(
+                    {
+                        "type": "ACTIVATE_VERSION",
+                        "stream": stream_map.stream_alias,
+                        "version": full_table_version,
+                    }
+                )
+
+    # --- what a lane cannot carry -----------------------------------------------------------------
+
+    def _sendable(self, batch: pa.RecordBatch, lane: Lane) -> pa.RecordBatch:
+        """Refuse, or leave out, records that have no JSON form or whose line would be too long."""
+        if isinstance(lane, ArrowLane):
+            return batch
+        for field, array in zip(batch.schema, batch.columns, strict=True):
+            mask = without_json_form(array)
+            if mask is not None:
+                batch = self.leave_out(
+                    batch,
+                    mask,
+                    reason=f"column '{field.name}' holds NaN or Infinity, which JSON cannot hold",
+                    advice="The Arrow lane ('batch_config') keeps them.",
+                )
+                return self._sendable(batch, lane)
+        too_long = pc.greater(line_lengths(batch), MAX_LINE_BYTES)
+        if isinstance(too_long, pa.BooleanScalar) or not pc.any(too_long).as_py():
+            return batch
+        return self.leave_out(
+            batch,
+            too_long,
+            reason="the record's line could be longer than 50 MiB, Meltano's limit",
+            advice="The Arrow lane ('batch_config') has no such limit.",
+        )
+
+    def leave_out(self, batch: pa.RecordBatch, mask: pa.Array, *, reason: str, advice: str) -> pa.RecordBatch:
+        """Return the batch without the rows under the mask, counted, or refuse it, as `on_rejected` says.
+
+        Raises:
+            DataError: With `on_rejected: fail`, the default.
+        """
+        count = pc.sum(mask).as_py()
+        if self.config.get("on_rejected", "fail") != "skip":
+            raise DataError(
+                f"stream '{self.name}': {count} of the last {batch.num_rows} records do not fit: {reason}. "
+                f"{advice} Or leave such records out, counted, with 'on_rejected: skip'."
+            )
+        self.rejected[reason] = self.rejected.get(reason, 0) + count
+        return batch.filter(pc.invert(mask))
+
+
+def open_batch_folder(tap: IcetapTap) -> BatchFolder | None:
+    """Return the folder of the Arrow lane when `batch_config` asks for it, swept of dead taps' files."""
+    batch_config = tap.config.get("batch_config")
+    if not batch_config:
+        return None
+    folder = BatchFolder(batch_root(batch_config), is_reader_gone=tap.messages.lines.is_broken)
+    if swept := folder.sweep():
+        tap.logger.info("Deleted %d batch files that earlier runs left behind", swept)
+    return folder

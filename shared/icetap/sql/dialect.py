@@ -1,0 +1,205 @@
+"""What a SQL tap gives to the engine: how to connect, what is there, and how to read it exactly."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+Value = int | float | str | bytes | None
+"""What is bound to a statement, and what a cursor or a position is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A column in its exact type; `refused` marks values that did not fit (null when all did)."""
+
+    array: pa.Array
+    refused: pa.Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, a view or a query.
+
+    `field` has the column's own name and its exact Arrow type. `expressions` are what the SELECT list
+    asks for, quoted, so that the driver distorts nothing; `decode` makes the exact array of them.
+    `refusal` is an SQL condition that is true for a value of another type than the column's.
+    """
+
+    field: pa.Field
+    native_type: str
+    expressions: tuple[str, ...]
+    decode: Callable[[Sequence[pa.Array]], Decoded]
+    refusal: str | None = None
+    hint: Any = None
+    unsupported: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The column's name in the source."""
+        return str(self.field.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Something that can be read: a table, a view, or a query of the user's.
+
+    `source` is the quoted FROM item. `key` holds the columns that are unique and never null.
+    `position` names quoted expressions by which a full read can be ordered and resumed, cheaply.
+    """
+
+    stream: str
+    schema: str
+    name: str
+    kind: str
+    source: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    position: Mapping[str, str] = field(default_factory=dict)
+    unsupported: str | None = None
+    parameters: tuple[Value, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRange:
+    """The values of a replication key now: its largest one, and what kind of value it is.
+
+    `storage_class` is the dialect's own word, kept in the bookmark; `problem` says why the column
+    cannot be a cursor.
+    """
+
+    upper: Value
+    storage_class: str
+    nulls: int
+    has_index: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One SELECT: columns, conditions with their bound values, order, limit.
+
+    `extras` are further quoted expressions (cursor, position) that come after the columns, raw.
+    `guarded` asks for values of other types as null, with `is_refused` true, instead of an error.
+    """
+
+    table: Table
+    columns: tuple[Column, ...]
+    extras: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    parameters: tuple[Value, ...] = ()
+    order: tuple[str, ...] = ()
+    limit: int | None = None
+    guarded: bool = False
+
+
+class Connection(Protocol):
+    """An open connection; the engine uses it from one thread at a time, except `cancel`."""
+
+    def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """Return a small result as Python tuples."""
+
+    def read(self, selection: Selection, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the result: one array per expression of each column, then the extras, then `is_refused`.
+
+        Raises:
+            RefusedValueError: When a value does not fit and the selection is not guarded.
+        """
+
+    def cancel(self) -> None:
+        """Stop what runs, from another thread."""
+
+    def close(self) -> None:
+        """Close; nothing stays open."""
+
+
+class RefusedValueError(Exception):
+    """The driver met a value of another type than the column's; the engine finds out which."""
+
+
+class Dialect(abc.ABC):
+    """One kind of database."""
+
+    @abc.abstractmethod
+    def connect(self) -> Connection:
+        """Open a connection that reads one snapshot until it is closed, where the source can.
+
+        Raises:
+            ConfigurationError: When the settings are wrong.
+            RetriableError: When the source is busy or away.
+        """
+
+    @abc.abstractmethod
+    def version(self, connection: Connection) -> str:
+        """Return the server's name and version."""
+
+    @abc.abstractmethod
+    def tables(self, connection: Connection) -> list[Table]:
+        """Return what can be read, in a stable order, by one catalogue query."""
+
+    @abc.abstractmethod
+    def describe(self, connection: Connection, *, name: str, sql: str) -> Table:
+        """Return a query as a table, its columns described by the server.
+
+        `sql` holds no parameters any more; `Table.source` is the query in parentheses.
+        """
+
+    @abc.abstractmethod
+    def cursor_range(
+        self, connection: Connection, table: Table, column: Column, *, conditions: Sequence[str]
+    ) -> CursorRange:
+        """Return where a replication key stands now, without a scan where there is an index."""
+
+    @abc.abstractmethod
+    def cursor_from_bookmark(self, text: Any, column: Column, *, current: CursorRange) -> Value:
+        """Return a bookmark's canonical value in the form in which the source stores it.
+
+        Raises:
+            StateError: When it cannot be one of this column's values.
+        """
+
+    @abc.abstractmethod
+    def cursor_before(self, value: Value, column: Column, *, amount: int) -> Value:
+        """Return the cursor value `amount` seconds (or units, for numbers) earlier.
+
+        Raises:
+            ConfigurationError: When nothing can be subtracted from such values.
+        """
+
+    @abc.abstractmethod
+    def refused_values(
+        self, connection: Connection, selection: Selection
+    ) -> list[tuple[Column, int, str, str | None]]:
+        """Find the columns with values of another type: column, count, what they are, where the first is."""
+
+    @abc.abstractmethod
+    def row_bytes(self, connection: Connection, table: Table, columns: Sequence[Column]) -> int:
+        """Estimate the size of a row in bytes, from few rows."""
+
+    @abc.abstractmethod
+    def statistics(self, connection: Connection, table: Table) -> tuple[int | None, int | None]:
+        """Return estimated rows and size in bytes, from the server's statistics, never by counting."""
+
+    def after(self, expressions: Sequence[str], *, start: int) -> str:
+        """Return the condition for rows that come after a position; parameters count from `start`."""
+        names = ", ".join(expressions)
+        values = ", ".join(self.placeholder(start + number) for number in range(len(expressions)))
+        return f"({names}) > ({values})"
+
+    @abc.abstractmethod
+    def placeholder(self, number: int) -> str:
+        """Return the text for the parameter of this number, from 1."""
+
+    @abc.abstractmethod
+    def quote(self, name: str) -> str:
+        """Return a name as an identifier."""

@@ -1,0 +1,215 @@
+"""The base of SQL taps: discovery, the test, the preview and the browser over a dialect."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from icetap.columnar.lines import record_lines
+from icetap.errors import ConfigurationError, IcetapError
+from icetap.settings import did_you_mean
+from icetap.sql.options import QueryOptions, StreamOptions, is_glob, queries_from_config
+from icetap.sql.queries import replace_bookmark, without_semicolon
+from icetap.sql.stream import SQLStream
+from icetap.tap import IcetapTap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from icetap.sql.dialect import Connection, Dialect, Table
+
+
+class SQLTap(IcetapTap, abc.ABC):
+    """Base of SQL taps; a tap gives its `dialect`."""
+
+    refusal_advice = (
+        "Cast the column in a query or a view, or leave such records out with 'on_rejected: skip'."
+    )
+
+    @functools.cached_property
+    def dialect(self) -> Dialect:
+        """The database that the settings name."""
+        return self.make_dialect()
+
+    @abc.abstractmethod
+    def make_dialect(self) -> Dialect:
+        """Return the dialect for these settings; nothing is opened yet."""
+
+    @override
+    def discover_streams(self) -> Sequence[SQLStream]:
+        options = StreamOptions(self.config)
+        queries = queries_from_config(self.config)
+        connection = self.dialect.connect()
+        try:
+            streams = [
+                SQLStream(self, table, options=options.of(table.stream))
+                for table in self._readable(self.dialect.tables(connection))
+            ]
+            streams += [self._query_stream(connection, query, options) for query in queries]
+        finally:
+            connection.close()
+        names = [stream.table.stream for stream in streams]
+        for pattern in options.unmatched(names):
+            message = f"setting 'streams' has an entry '{pattern}' that fits no stream"
+            if not is_glob(pattern):
+                raise ConfigurationError(f"{message}{did_you_mean(pattern, names)}")
+            self.logger.warning("%s", message)
+        _refuse_duplicates(streams)
+        return streams
+
+    def _readable(self, tables: Sequence[Table]) -> Iterator[Table]:
+        for table in tables:
+            if table.unsupported:
+                self.logger.warning("%s '%s' is left out: %s", table.kind, table.stream, table.unsupported)
+                continue
+            for column in table.columns:
+                if column.unsupported:
+                    self.logger.warning(
+                        "Column '%s' of '%s' is left out: %s", column.name, table.stream, column.unsupported
+                    )
+            yield table
+
+    def _query_stream(self, connection: Connection, query: QueryOptions, options: StreamOptions) -> SQLStream:
+        described = self.dialect.describe(
+            connection, name=query.name, sql=replace_bookmark(without_semicolon(query.sql), "NULL")
+        )
+        return SQLStream(self, described, options=options.of(query.name), query=query)
+
+    # --- what a person asks -------------------------------------------------------------------------
+
+    @override
+    def test_findings(self) -> Iterator[tuple[bool, str]]:
+        try:
+            connection = self.dialect.connect()
+        except IcetapError as error:
+            yield False, str(error)
+            return
+        try:
+            yield True, f"connected: {self.dialect.version(connection)}"
+        finally:
+            connection.close()
+        selected = [stream for stream in self.streams.values() if stream.selected]
+        if not selected:
+            yield False, "no stream is selected, or the source holds none"
+        for stream in selected:
+            if isinstance(stream, SQLStream):
+                yield self._readable_finding(stream)
+
+    def _readable_finding(self, stream: SQLStream) -> tuple[bool, str]:
+        stream.row_limit = 1
+        try:
+            for _ in stream.pages():
+                break
+        except IcetapError as error:
+            return False, str(error)
+        how = stream.replication_method
+        if stream.replication_key and how == "INCREMENTAL":
+            how += f" by {stream.replication_key}"
+        key = ", ".join(stream.primary_keys) or "none"
+        return True, f"stream '{stream.name}': readable, {how}, key: {key}"
+
+    @override
+    def preview(self, stream: str | None, *, sql: str | None, limit: int) -> dict[str, Any]:
+        chosen = self._preview_stream(stream, sql)
+        chosen.row_limit = limit + 1
+        lines: list[bytes] = []
+        for page in chosen.pages():
+            for block in record_lines(page.batch, stream=""):
+                lines += block.to_pybytes().splitlines()
+            if len(lines) > limit:
+                break
+        return preview_json(chosen, lines, limit=limit)
+
+    def _preview_stream(self, stream: str | None, sql: str | None) -> SQLStream:
+        if (stream is None) == (sql is None):
+            raise ConfigurationError("a preview shows either a stream or a query: give one of them")
+        if sql is None:
+            found = self.streams.get(str(stream))
+            if not isinstance(found, SQLStream):
+                raise ConfigurationError(
+                    f"{self.name} has no stream '{stream}'{did_you_mean(str(stream), self.streams)}"
+                )
+            found.forced_replication_method = "FULL_TABLE"
+            return found
+        connection = self.dialect.connect()
+        try:
+            table = self.dialect.describe(connection, name="query", sql=without_semicolon(sql))
+        finally:
+            connection.close()
+        return SQLStream(self, table, options={})
+
+    @override
+    def browse(self, name: str | None) -> dict[str, Any]:
+        connection = self.dialect.connect()
+        try:
+            tables = [
+                table
+                for table in self.dialect.tables(connection)
+                if name in {None, table.stream, table.name, f"{table.schema}.{table.name}"}
+            ]
+            if name is not None and not tables:
+                known = [table.stream for table in self.dialect.tables(connection)]
+                raise ConfigurationError(f"there is no table '{name}'{did_you_mean(name, known)}")
+            return {
+                "source": self.name,
+                "version": self.dialect.version(connection),
+                "tables": [self._table_json(connection, table) for table in tables],
+            }
+        finally:
+            connection.close()
+
+    def _table_json(self, connection: Connection, table: Table) -> dict[str, Any]:
+        rows, size = (None, None) if table.unsupported else self.dialect.statistics(connection, table)
+        return {
+            "schema": table.schema,
+            "name": table.name,
+            "stream": table.stream,
+            "kind": table.kind,
+            "estimated_rows": rows,
+            "size_bytes": size,
+            "supported": table.unsupported is None,
+            "columns": [
+                {
+                    "name": column.name,
+                    "type": None if column.unsupported else str(column.field.type),
+                    "native_type": column.native_type,
+                    "nullable": column.field.nullable,
+                    "key": column.name in table.key,
+                }
+                for column in table.columns
+            ],
+        }
+
+
+def preview_json(stream: SQLStream, lines: Sequence[bytes], *, limit: int) -> dict[str, Any]:
+    """Return the preview's JSON; its shape is told in `IcetapTap.preview`."""
+    native = {new: column.native_type for new, column in stream.columns_by_name.items()}
+    return {
+        "stream": stream.name,
+        "columns": [
+            {
+                "name": field.name,
+                "type": str(field.type),
+                "native_type": native.get(field.name) or None,
+                "key": field.name in stream.primary_keys,
+            }
+            for field in stream.columns
+        ],
+        "rows": [json.loads(line)["record"] for line in lines[:limit]],
+        "more": len(lines) > limit,
+    }
+
+
+def _refuse_duplicates(streams: Sequence[SQLStream]) -> None:
+    seen: dict[str, SQLStream] = {}
+    for stream in streams:
+        if stream.name in seen:
+            raise ConfigurationError(
+                f"two streams have the name '{stream.name}': '{seen[stream.name].table.stream}' and "
+                f"'{stream.table.stream}'. Give one of them another 'stream_name'."
+            )
+        seen[stream.name] = stream

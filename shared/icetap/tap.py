@@ -1,0 +1,354 @@
+"""The base of all taps: what a person meets at the command line, and how a run begins and ends."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import os
+import signal
+import sys
+from typing import IO, TYPE_CHECKING, Any, ClassVar
+
+import click
+from singer_sdk import Tap
+from singer_sdk.exceptions import ConfigValidationError, StreamMapConfigError
+from singer_sdk.helpers._util import load_json
+from singer_sdk.plugin_base import _ConfigInput
+from typing_extensions import override
+
+from icetap.columnar.output import MessageWriter
+from icetap.columnar.stream import ColumnarStream, open_batch_folder
+from icetap.errors import ConfigurationError, IcetapError
+from icetap.secrets import redaction
+from icetap.settings import check_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from icetap.columnar.batches import BatchFolder
+
+BROKEN_PIPE_EXIT = 141
+"""What a shell reports for a command that its reader left: 128 + SIGPIPE."""
+
+BATCH_CONFIG_SETTING: dict[str, Any] = {
+    "type": ["object", "null"],
+    "title": "Arrow lane",
+    "description": "Hands records to target-iceberg as Arrow files instead of RECORD lines. Off when empty.",
+    "examples": [{"encoding": {"format": "arrow"}}],
+    "properties": {
+        "encoding": {
+            "type": "object",
+            "title": "Encoding",
+            "description": "The files' format: `arrow`, one Arrow IPC file each.",
+            "properties": {
+                "format": {
+                    "type": "string",
+                    "enum": ["arrow"],
+                    "title": "Format",
+                    "description": "Always `arrow`.",
+                }
+            },
+        },
+        "storage": {
+            "type": "object",
+            "title": "Storage",
+            "description": "Where the files lie until the target has read them.",
+            "properties": {
+                "root": {
+                    "type": "string",
+                    "title": "Folder",
+                    "description": "A folder of this machine, as a path or a file:// URL. Empty takes the "
+                    "folder that target-iceberg looks in by default.",
+                }
+            },
+        },
+    },
+}
+
+ON_REJECTED_SETTING: dict[str, Any] = {
+    "type": "string",
+    "enum": ["fail", "skip"],
+    "default": "fail",
+    "title": "Bad values",
+    "description": "What happens to a record with a value that its column's type cannot hold: `fail` ends "
+    "the run, `skip` leaves the record out and reports how many.",
+}
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT came; raised where a run can stop without cutting a line."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.exit_code = 128 + signum
+
+
+class IcetapTap(Tap, abc.ABC):
+    """Base of all taps.
+
+    Settings are checked before anything happens, the first message is a STATE, a run ends with an
+    honest exit code: 0 done, 1 failed, 2 settings, 3 data, 130/143 interrupted, 141 the target is gone.
+    """
+
+    dynamic_catalog = True
+    message_writer_class = MessageWriter
+
+    setting_aliases: ClassVar[dict[str, str]] = {}
+    """Other names of settings: alias -> name."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._signum: int | None = None
+        self._batch_folder: BatchFolder | None = None
+        self._batch_folder_is_open = False
+        super().__init__(**kwargs)
+
+    @property
+    def messages(self) -> MessageWriter:
+        """The writer of all messages of this run."""
+        writer = self.message_writer
+        if not isinstance(writer, MessageWriter):
+            raise TypeError(f"{self.name} writes through icetap's MessageWriter only")
+        return writer
+
+    @property
+    def batch_folder(self) -> BatchFolder | None:
+        """The folder of the Arrow lane, or None in the RECORD lane."""
+        if not self._batch_folder_is_open:
+            self._batch_folder = open_batch_folder(self)
+            self._batch_folder_is_open = True
+        return self._batch_folder
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        for alias, name in self.setting_aliases.items():
+            if alias in self._config:
+                if name in self._config:
+                    raise ConfigurationError(
+                        f"settings '{name}' and '{alias}' are the same; give one of them"
+                    )
+                self._config[name] = self._config.pop(alias)
+        self.append_builtin_config(self.config_jsonschema)
+        redaction.REDACTOR.add_settings(self._config, self.config_jsonschema)
+        check_settings(self._config, self.config_jsonschema, plugin=self.name)
+        errors = super()._validate_config(raise_errors=raise_errors)
+        self.check_config()
+        return errors
+
+    def check_config(self) -> None:
+        """Check what the settings' JSON Schema cannot say.
+
+        Raises:
+            ConfigurationError: Naming the setting.
+        """
+
+    # --- a run --------------------------------------------------------------------------------------
+
+    def write_state(self) -> None:
+        """Write the STATE of all streams and flush."""
+        value = {**self.state, "bookmarks": self.state.get("bookmarks", {})}
+        self.messages.write_message({"type": "STATE", "value": value})
+
+    def run(self) -> None:
+        """Read every selected stream, after a first STATE that says where this run starts."""
+        self.messages.before_message = self.check_interrupted
+        try:
+            self._run()
+        finally:
+            # Also after a signal or an error: what waits is whole, and the target may use it.
+            self.messages.before_message = None
+            self.messages.lines.flush()
+
+    def _run(self) -> None:
+        self._reset_state_progress_markers()
+        self._set_compatible_replication_methods()
+        self.write_state()
+        for stream in self.streams.values():
+            if isinstance(stream, ColumnarStream):
+                if stream.selected:
+                    stream.emit()
+            elif stream.parent_stream_type is None and (stream.selected or stream.has_selected_descendents):
+                stream.sync()
+                stream.finalize_state_progress_markers()
+        for stream in self.streams.values():
+            stream.log_sync_costs()
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Stop at the next line's end; a second signal stops at once."""
+        if self._signum is not None:
+            os._exit(128 + signum)
+        self._signum = signum
+
+    def check_interrupted(self) -> None:
+        """Raise `Interrupted` when a signal came since the run began."""
+        if self._signum is not None:
+            raise Interrupted(self._signum)
+
+    # --- what a person asks -------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def test_findings(self) -> Iterator[tuple[bool, str]]:
+        """Yield one line per thing tested: whether it is good, and what a person should read."""
+
+    @abc.abstractmethod
+    def preview(self, stream: str | None, *, sql: str | None, limit: int) -> dict[str, Any]:
+        """Return the first records of a stream, or of a query, through the path that a run takes.
+
+        Shape: `{"stream": str, "columns": [{"name", "type", "native_type", "key"}], "rows": [{…}],
+        "more": bool}`. `type` is the Arrow type's text; `native_type` is null where the source has
+        none; `rows` hold what a RECORD would; `more` says that the limit cut the result.
+        """
+
+    @abc.abstractmethod
+    def browse(self, name: str | None) -> dict[str, Any]:
+        """Return what the source holds.
+
+        Shape: `{"source": str, "version": str, "tables": [{"schema", "name", "stream", "kind",
+        "estimated_rows", "size_bytes", "supported", "columns": [{"name", "type", "native_type",
+        "nullable", "key"}]}]}`. Unknown numbers are null. With a name (`table`, `schema.table` or
+        the stream's), only what it names.
+        """
+
+    def run_test(self) -> bool:
+        """Print the findings on stdout; return whether all are good."""
+        all_good = True
+        for is_good, line in self.test_findings():
+            all_good = all_good and is_good
+            click.echo(f"{'ok  ' if is_good else 'FAIL'}  {redaction.REDACTOR.redact(line)}")
+        return all_good
+
+    # --- command line -------------------------------------------------------------------------------
+
+    @classmethod
+    @override
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> _ConfigInput:
+        try:
+            return super().cb_config(ctx, param, value)
+        except FileNotFoundError as error:
+            raise click.BadParameter(str(error).splitlines()[0], ctx, param) from None
+        except ValueError as error:
+            raise click.BadParameter(f"this is not JSON: {error}", ctx, param) from None
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        """Add what people ask for, and let all of it run inside `invoke`, where errors become one line."""
+        command = super().get_singer_command()
+        replaced = {"discover", "test"}
+        command.params = [param for param in command.params if param.name not in replaced]
+        command.params += [
+            click.Option(["--discover"], is_flag=True, help="Print the catalog."),
+            click.Option(
+                ["--test"],
+                is_flag=False,
+                flag_value="all",
+                type=click.Choice(["all", "schema"]),
+                help="Say whether the settings work: connection, version, rights on each selected stream. "
+                "--test=schema prints the SCHEMA messages.",
+            ),
+            click.Option(["--preview"], metavar="STREAM", help="Print a stream's first records as JSON."),
+            click.Option(["--sql"], metavar="QUERY", help="With a query instead of a stream's name."),
+            click.Option(
+                ["--limit"], type=click.IntRange(1, 10_000), default=20, help="Records in a preview."
+            ),
+            click.Option(
+                ["--browse"],
+                is_flag=False,
+                flag_value="",
+                metavar="[NAME]",
+                help="Print schemas, tables and columns as JSON.",
+            ),
+        ]
+        return command
+
+    @classmethod
+    @override
+    def invoke(  # type: ignore[override]
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: _ConfigInput | None = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+        discover: bool = False,
+        test: str | None = None,
+        preview: str | None = None,
+        sql: str | None = None,
+        limit: int = 20,
+        browse: str | None = None,
+    ) -> None:
+        """Do what the command line asks for; every expected failure becomes one line and an exit code."""
+        redaction.install()
+        if about:
+            cls.print_about(about_format)
+            return
+        with cls._honest_exit():
+            settings = config or _ConfigInput()
+            asks_for_catalog = discover or browse is not None or sql is not None
+            tap = cls(
+                config=settings.config,
+                parse_env_config=settings.parse_env,
+                state=_json_file(state, "--state"),
+                catalog=_json_file(catalog, "--catalog") if not asks_for_catalog else None,
+                setup_mapper=not asks_for_catalog,
+            )
+            if discover:
+                tap.run_discovery()
+            elif test == "schema":
+                tap.write_schemas()
+            elif test:
+                sys.exit(0 if tap.run_test() else 1)
+            elif preview is not None or sql is not None:
+                _print_json(tap.preview(preview, sql=sql, limit=limit))
+            elif browse is not None:
+                _print_json(tap.browse(browse or None))
+            else:
+                cls.print_version(print_fn=cls.logger.info)
+                tap.run()
+
+    @classmethod
+    @contextlib.contextmanager
+    def _honest_exit(cls) -> Iterator[None]:
+        try:
+            yield
+        except IcetapError as error:
+            cls.logger.error("%s", error)  # noqa: TRY400 - a person reads one line, not a traceback
+            sys.exit(error.exit_code)
+        except ConfigValidationError as error:
+            for line in error.errors:
+                cls.logger.error("%s", line)  # noqa: TRY400
+            sys.exit(ConfigurationError.exit_code)
+        except StreamMapConfigError as error:
+            cls.logger.error("setting 'stream_maps': %s", error)  # noqa: TRY400
+            sys.exit(ConfigurationError.exit_code)
+        except Interrupted as error:
+            cls.logger.info("Stopped by a signal; what was written is whole")
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            cls.logger.error("The target stopped reading; its own message says why")  # noqa: TRY400
+            # The interpreter would flush stdout once more at exit and complain about the pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(BROKEN_PIPE_EXIT)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+
+
+def _json_file(file: IO[str] | None, option: str) -> dict[str, Any] | None:
+    """Read a JSON object from a file given at the command line; numbers keep their digits."""
+    if file is None:
+        return None
+    try:
+        content = load_json(file.read())
+    except ValueError as error:
+        raise ConfigurationError(f"the file of {option} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"the file of {option} holds no JSON object")
+    return content
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()

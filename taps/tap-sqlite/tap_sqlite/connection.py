@@ -1,0 +1,209 @@
+"""Opening a database file, for reading only, and reading it as Arrow."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import adbc_driver_sqlite.dbapi as sqlite
+import pyarrow as pa
+
+from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError
+from icetap.sql.dialect import RefusedValueError
+from tap_sqlite.select import SENTINEL_MARK, expected_types, select_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from icetap.sql.dialect import Selection, Value
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFile:
+    """Which file to open, and how; the only place that knows these settings."""
+
+    path: Path
+    attached: Mapping[str, Path]
+    immutable: bool
+    busy_timeout_ms: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> DatabaseFile:
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: When a file is not there.
+        """
+        return cls(
+            path=existing_file(config["database"], setting="database"),
+            attached={
+                alias: existing_file(path, setting=f"attach.{alias}")
+                for alias, path in (config.get("attach") or {}).items()
+            },
+            immutable=bool(config.get("immutable")),
+            busy_timeout_ms=int(config["busy_timeout_ms"]),
+        )
+
+    def uri(self, path: Path) -> str:
+        """Return the file's URI: `mode=ro` never creates a file and refuses every write."""
+        options = "?mode=ro" + ("&immutable=1" if self.immutable else "")
+        return f"file:{quote(str(path))}{options}"
+
+    def open(self) -> Connection:
+        """Open the file and begin to read one snapshot of it.
+
+        Raises:
+            ConfigurationError: When it is not a database or may not be read.
+            RetriableError: When a writer holds its lock for longer than `busy_timeout_ms`.
+        """
+        with translated(self.path):
+            adbc = sqlite.connect(self.uri(self.path), autocommit=True)
+        connection = Connection(adbc, self.path)
+        try:
+            connection.rows(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
+            connection.rows("PRAGMA trusted_schema = OFF")
+            for alias, path in self.attached.items():
+                connection.rows("ATTACH DATABASE ?1 AS " + quoted(alias), (self.uri(path),))
+            connection.rows("BEGIN")
+            connection.rows("SELECT count(*) FROM sqlite_schema")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def existing_file(text: str, *, setting: str) -> Path:
+    """Return the path of a file that exists; `sqlite:///path` and `file:` URLs are understood.
+
+    Raises:
+        ConfigurationError: When there is no such file.
+    """
+    if text.startswith(("sqlite:", "file:")):
+        address = urlsplit(text)
+        text = unquote(address.path)
+        if address.scheme == "sqlite":
+            text = text.removeprefix("/")  # sqlite:///relative, sqlite:////absolute
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise ConfigurationError(f"setting '{setting}': {path} is a folder; give the database file in it")
+    if not path.exists():
+        raise ConfigurationError(
+            f"setting '{setting}': there is no file {path} (seen from {Path.cwd()}). Nothing was created."
+        )
+    return path.absolute()
+
+
+def quoted(name: str) -> str:
+    """Return a name as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Connection:
+    """One open file in one read transaction."""
+
+    def __init__(self, adbc: sqlite.Connection, path: Path) -> None:
+        self._adbc = adbc
+        self._path = path
+        self._running: sqlite.Cursor | None = None
+
+    def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """Return a small result as tuples."""
+        with translated(self._path), self._adbc.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            result = cursor.fetch_arrow_table()
+            # By position: names of columns may repeat.
+            return list(zip(*(column.to_pylist() for column in result.columns), strict=True))
+
+    def read(self, selection: Selection, *, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
+        """Yield the rows of a selection.
+
+        The driver takes a column's type from its first values, so the statement begins with a row of
+        our own that has the expected ones; that row is dropped here. Values that do not fit make the
+        driver fail later, or turn up as another type at once.
+        """
+        expected = expected_types(selection)
+        with translated(self._path), self._adbc.cursor() as cursor:
+            self._running = cursor
+            try:
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(batch_rows)})
+                cursor.execute(select_sql(selection), selection.parameters or None)
+                with cursor.fetch_record_batch() as reader:
+                    types = reader.schema.types
+                    if any(
+                        want is not None and want != found
+                        for want, found in zip(expected, types, strict=True)
+                    ):
+                        raise RefusedValueError
+                    is_first = True
+                    for batch in reader:
+                        rows = batch
+                        if is_first:
+                            rows = _without_sentinel(batch)
+                            is_first = False
+                        if rows.num_rows:
+                            yield rows
+            finally:
+                self._running = None
+
+    def cancel(self) -> None:
+        """Interrupt what runs."""
+        running = self._running
+        if running is not None:
+            with contextlib.suppress(Exception):
+                running.adbc_cancel()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._adbc.close()
+
+
+def _without_sentinel(batch: pa.RecordBatch) -> pa.RecordBatch:
+    mark = batch.columns[-1][0].as_py()
+    if mark != SENTINEL_MARK:
+        raise RuntimeError("SQLite returned the rows in another order than they were asked for")
+    return batch.slice(1)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Generator[None, None, None]:
+    """Turn the driver's errors into ours: what was found, what to do."""
+    try:
+        yield
+    except (sqlite.Error, OSError) as error:
+        raise _translation(str(error), path) from error
+
+
+def _translation(text: str, path: Path) -> Exception:
+    # The driver appends the statement on lines of its own, and puts its own name in front.
+    reason = text.splitlines()[0].rpartition("query: ")[2].strip()
+    lowered = text.lower()
+    if "type mismatch in column" in lowered:
+        return RefusedValueError()
+    for sign, kind, advice in _TRANSLATIONS:
+        if sign in lowered:
+            return kind(f"{path}: {reason.rpartition(': ')[2] or reason}. {advice}")
+    return IcetapError(f"{path}: {reason}")
+
+
+_TRANSLATIONS: tuple[tuple[str, type[IcetapError], str], ...] = (
+    ("not a database", ConfigurationError, "It is no SQLite file, or it is encrypted: decrypt a copy first."),
+    (
+        "is locked",
+        RetriableError,
+        "A writer held its lock for longer than 'busy_timeout_ms'; run again, or raise the setting.",
+    ),
+    ("malformed", DataError, "The file is damaged: restore it, or save what is left with `.recover`."),
+    (
+        "unable to open",
+        ConfigurationError,
+        "Check that this user may read the file, and may write its folder if the database is in WAL mode; "
+        "set 'immutable: true' for a file on read-only media that nobody writes.",
+    ),
+    ("failed to open", ConfigurationError, "Check that this user may read the file and its folder."),
+    ("no such", ConfigurationError, "Check the names in 'queries' and 'where', or discover again."),
+    ("syntax error", ConfigurationError, "Check the SQL in 'queries' and 'where'."),
+    ("invalid_argument", ConfigurationError, "Check the SQL in 'queries' and 'where'."),
+)

@@ -1,0 +1,94 @@
+"""Values of a replication key as SQLite stores them, and as a bookmark holds them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from icetap.errors import ConfigurationError, StateError
+
+if TYPE_CHECKING:
+    from icetap.sql.dialect import Column, Value
+
+_INSTANT = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)(?:(?P<separator>[ T])(?P<time>\d\d:\d\d(?::\d\d(?:\.\d+)?)?))?"
+    r"(?P<zone> ?(?:Z|[+-]\d\d:?\d\d))?"
+)
+_UTC = frozenset({"Z", "+00:00", "+0000", "-00:00"})
+
+
+def is_instant(column: Column) -> bool:
+    """Say whether the column holds dates or timestamps as texts."""
+    kind = column.field.type
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def form_problem(value: object) -> str | None:
+    """Say why a text cannot be compared as a timestamp by SQLite, which compares texts; None if it can."""
+    match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return "it holds texts that are not ISO 8601 dates"
+    if match["zone"] and match["zone"].strip() not in _UTC:
+        return "it holds times with offsets, whose texts do not sort as the times do"
+    return None
+
+
+def stored_form(canonical: Any, column: Column, *, like: Value) -> Value:
+    """Return a bookmark's value as SQLite stores it, in the form of a stored value.
+
+    Texts become the smallest one of their value: `.500000` is asked for as `.5`, `00:00:00` as it is,
+    without a zone, so that `>=` finds every way in which that value can be written.
+
+    Raises:
+        StateError: When it is no value of this column's type.
+    """
+    if isinstance(like, str) and is_instant(column):
+        match = _INSTANT.fullmatch(str(canonical))
+        if match is None:
+            raise StateError(_misfit(column))
+        separator = "T" if "T" in like else " "
+        if not match["time"] or pa.types.is_date(column.field.type):
+            return match["date"]
+        return match["date"] + separator + _shortest(match["time"])
+    if isinstance(like, str) is isinstance(canonical, str):
+        return canonical if isinstance(canonical, str | int) else float(canonical)
+    raise StateError(_misfit(column))
+
+
+def _shortest(time: str) -> str:
+    return time.rstrip("0").rstrip(".") if "." in time else time
+
+
+def _misfit(column: Column) -> str:
+    return (
+        f"the bookmark is no value of the replication key '{column.name}' ({column.native_type}). "
+        "Run once with --full-refresh, or correct the state."
+    )
+
+
+def earlier(value: Value, column: Column, *, amount: int) -> Value:
+    """Return the stored form of a value `amount` seconds, or units, before.
+
+    Raises:
+        ConfigurationError: For texts that are no timestamps.
+    """
+    if isinstance(value, str) and is_instant(column):
+        separator = "T" if "T" in value else " "
+        moment = dt.datetime.fromisoformat(value)
+        floor = dt.datetime.min
+        before = (
+            moment - dt.timedelta(seconds=amount) if moment - floor > dt.timedelta(seconds=amount) else floor
+        )
+        if pa.types.is_date(column.field.type):
+            return before.date().isoformat()
+        text = before.isoformat(sep=separator)
+        return _shortest(text)
+    if isinstance(value, int | float):
+        return value - amount
+    raise ConfigurationError(
+        f"option 'lookback_seconds' cannot be subtracted from column '{column.name}' ({column.native_type}), "
+        "which holds texts. Set it to 0."
+    )

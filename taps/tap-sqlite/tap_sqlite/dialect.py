@@ -1,0 +1,220 @@
+"""SQLite as a dialect of the SQL engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from typing_extensions import override
+
+from icetap.errors import ConfigurationError
+from icetap.sql.dialect import Column, CursorRange, Dialect, Selection, Table, Value
+from tap_sqlite import cursors
+from tap_sqlite.catalogue import Promises, read_tables
+from tap_sqlite.connection import Connection, DatabaseFile, quoted
+from tap_sqlite.scan import scanned
+from tap_sqlite.select import physical
+from tap_sqlite.types import column, meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_CLASSES = {"integer": "number", "real": "number"}
+_SAMPLE_ROWS = 200
+_UNKNOWN_ROW_BYTES = 256
+
+
+class SQLiteDialect(Dialect):
+    """One database file, with its attached ones."""
+
+    def __init__(self, file: DatabaseFile, *, number_as: str, type_scan: bool) -> None:
+        self.file = file
+        self._number_as = number_as
+        self._type_scan = type_scan
+
+    @override
+    def connect(self) -> Connection:
+        return self.file.open()
+
+    @override
+    def version(self, connection: Any) -> str:
+        (version,) = connection.rows("SELECT sqlite_version()")[0]
+        return f"SQLite {version}, {self.file.path}"
+
+    def _scan(
+        self, connection: Connection
+    ) -> Callable[[str, str, Sequence[tuple[str, str, str]]], Promises] | None:
+        if not self._type_scan:
+            return None
+        return lambda source, kind, columns: scanned(connection, source, columns, is_table=kind == "table")
+
+    @override
+    def tables(self, connection: Any) -> list[Table]:
+        return read_tables(connection, number_as=self._number_as, scan=self._scan(connection))
+
+    @override
+    def describe(self, connection: Any, *, name: str, sql: str) -> Table:
+        """Describe a query by a view that lives in this connection alone: SQLite tells its columns."""
+        view = quoted(f"icetap {name}")
+        connection.rows(f"CREATE TEMP VIEW {view} AS\n{sql}\n")
+        found = connection.rows(
+            "SELECT name, type FROM pragma_table_xinfo(?1, 'temp') ORDER BY cid", (f"icetap {name}",)
+        )
+        connection.rows(f"DROP VIEW temp.{view}")
+        if not found:
+            raise ConfigurationError(f"query '{name}' has no columns")
+        promises = {column: meaning(declared, number_as=self._number_as) for column, declared in found}
+        source = f"({sql}\n)"
+        if scan := self._scan(connection):
+            promises = scan(source, "query", [(name, declared, promises[name]) for name, declared in found])
+        columns = (column(name, declared, promises[name], is_table=False) for name, declared in found)
+        return Table(stream=name, schema="", name=name, kind="query", source=source, columns=tuple(columns))
+
+    # --- cursors ------------------------------------------------------------------------------------
+
+    @override
+    def cursor_range(
+        self, connection: Any, table: Table, column: Column, *, conditions: Sequence[str]
+    ) -> CursorRange:
+        """Look at both ends: classes sort as NULL < numbers < texts < blobs, so the ends tell all.
+
+        https://www.sqlite.org/datatype3.html, section 4.1 (read 2026-11-21)
+        """
+        read = column.expressions[0]
+        where = " WHERE " + " AND ".join(conditions) if conditions else ""
+        has_index = self._has_index(connection, table, column)
+        items = (f"min({read})", f"max({read})", f"count(*) - count({read})")
+        if has_index:  # one aggregate a subquery, so that each is a look at one end of the index
+            null = f"{' AND ' if conditions else ' WHERE '}{read} IS NULL"
+            ends = [f"(SELECT {item} FROM {table.source}{where})" for item in items[:2]]
+            sql = f"SELECT {ends[0]} AS low, {ends[1]} AS high, (SELECT count(*) FROM {table.source}{where}{null}) AS nulls"
+        else:
+            sql = f"SELECT {items[0]} AS low, {items[1]} AS high, {items[2]} AS nulls FROM {table.source}{where}"
+        (row,) = connection.rows(
+            f"SELECT typeof(low), typeof(high), nulls, low, high FROM ({sql})", table.parameters
+        )
+        low_class, high_class, nulls, low, high = row
+        return CursorRange(
+            upper=high,
+            storage_class=_CLASSES.get(high_class, high_class),
+            nulls=nulls,
+            has_index=has_index,
+            problem=_cursor_problem(column, low_class, high_class, (low, high)),
+        )
+
+    def _has_index(self, connection: Connection, table: Table, column: Column) -> bool:
+        """Say whether the column leads an index, or is the rowid, or leads the key that orders the table."""
+        if table.kind != "table":
+            return False
+        if next(iter(table.position.values()), None) == column.expressions[0]:
+            return True
+        found = connection.rows(
+            "SELECT 1 FROM pragma_index_list(?1, ?2) AS i, pragma_index_xinfo(i.name, ?2) AS c "
+            "WHERE c.seqno = 0 AND c.name = ?3 AND i.partial = 0",
+            (table.name, table.schema, column.name),
+        )
+        return bool(found)
+
+    @override
+    def cursor_from_bookmark(self, text: Any, column: Column, *, current: CursorRange) -> Value:
+        if current.upper is None:
+            return None
+        return cursors.stored_form(text, column, like=current.upper)
+
+    @override
+    def cursor_before(self, value: Value, column: Column, *, amount: int) -> Value:
+        return None if value is None else cursors.earlier(value, column, amount=amount)
+
+    # --- values that do not fit -----------------------------------------------------------------------
+
+    @override
+    def refused_values(
+        self, connection: Any, selection: Selection
+    ) -> list[tuple[Column, int, str, str | None]]:
+        findings = []
+        for column in selection.columns:
+            if column.refusal is None:
+                continue
+            where = " AND ".join([*selection.conditions, f"({column.refusal})"])
+            rowid = next(iter(selection.table.position.values()), None)
+            first = f"min({rowid})" if rowid and len(selection.table.position) == 1 else "NULL"
+            read = quoted(column.name)
+            ((count, classes, place),) = connection.rows(
+                f"SELECT count(*), coalesce(group_concat(DISTINCT typeof({read})), ''), {first} "
+                f"FROM {selection.table.source} WHERE {where}",
+                selection.parameters,
+            )
+            if count:
+                name = next(iter(selection.table.position), "")
+                # A rowid is a place in the file; any other key would be data.
+                is_place = isinstance(place, int) and not isinstance(place, bool)
+                findings.append((column, count, classes, f"{name} {place}" if is_place else None))
+        return findings
+
+    # --- sizes --------------------------------------------------------------------------------------
+
+    @override
+    def row_bytes(self, connection: Any, table: Table, columns: Sequence[Column]) -> int:
+        """Measure a few rows of both ends of a table; rows of views are guessed."""
+        long = [
+            f"coalesce(length(CAST({quoted(column.name)} AS BLOB)), 0)"
+            for column in columns
+            if physical(column).types[0] in {"string", "binary"}
+        ]
+        fixed = 8 * len(columns) + 8
+        if not long:
+            return fixed
+        if table.kind != "table" or len(table.position) != 1:
+            return max(fixed, _UNKNOWN_ROW_BYTES)
+        position = next(iter(table.position.values()))
+        largest = 0
+        for direction in ("ASC", "DESC"):
+            ((found,),) = connection.rows(
+                f"SELECT max(size) FROM (SELECT {' + '.join(long)} AS size FROM {table.source} "
+                f"ORDER BY {position} {direction} LIMIT {_SAMPLE_ROWS})"
+            )
+            largest = max(largest, found or 0)
+        return fixed + int(largest)
+
+    @override
+    def statistics(self, connection: Any, table: Table) -> tuple[int | None, int | None]:
+        """Rows as ANALYZE left them, else the largest rowid; SQLite keeps no sizes of tables."""
+        if table.kind != "table":
+            return None, None
+        schema = quoted(table.schema)
+        if connection.rows(f"SELECT 1 FROM {schema}.sqlite_schema WHERE name = 'sqlite_stat1'"):
+            found = connection.rows(f"SELECT stat FROM {schema}.sqlite_stat1 WHERE tbl = ?1", (table.name,))
+            counts = [int(stat.split()[0]) for (stat,) in found if stat]
+            if counts:
+                return max(counts), None
+        positions = list(table.position.values())
+        if len(positions) == 1 and (column := table.column(next(iter(table.position)))) is None:
+            ((largest,),) = connection.rows(f"SELECT max({positions[0]}) FROM {table.source}")
+            return largest or 0, None
+        if len(positions) == 1 and column is not None and pa.types.is_integer(column.field.type):
+            ((largest,),) = connection.rows(f"SELECT max({positions[0]}) FROM {table.source}")
+            return largest or 0, None
+        return None, None
+
+    @override
+    def placeholder(self, number: int) -> str:
+        return f"?{number}"
+
+    @override
+    def quote(self, name: str) -> str:
+        return quoted(name)
+
+
+def _cursor_problem(column: Column, low_class: str, high_class: str, ends: tuple[Value, Value]) -> str | None:
+    low, high = (_CLASSES.get(name, name) for name in (low_class, high_class))
+    if low != high:
+        return f"it holds {low} and {high} values, and SQLite puts every {low} before every {high}"
+    if high == "blob":
+        return "it holds blobs"
+    if high == "text" and cursors.is_instant(column):
+        low_form, high_form = (cursors.form_problem(end) for end in ends)
+        if low_form or high_form:
+            return low_form or high_form
+        if all(isinstance(end, str) and len(end) > 10 for end in ends) and ends[0][10] != ends[1][10]:  # type: ignore[index]
+            return "it holds times with a space and times with a T in the middle, whose texts do not sort as the times do"
+    return None
