@@ -257,6 +257,31 @@ CONFIG = th.PropertiesList(
         description="The only folder from which BATCH files are read. Empty: the folder that the taps use by default.",
     ),
     th.Property(
+        "stream_maps",
+        th.ObjectType(additional_properties=True),
+        title="Stream maps",
+        description="Inline transformations of the Singer SDK. Streams that use them are loaded row by row, thus slower.",
+    ),
+    th.Property(
+        "stream_map_config",
+        th.ObjectType(additional_properties=True),
+        title="Stream map values",
+        description="Values that expressions of stream maps may use.",
+    ),
+    th.Property(
+        "flattening_enabled",
+        th.BooleanType,
+        default=False,
+        title="Flattening",
+        description="Whether objects are flattened into columns of their own. Such streams are loaded row by row.",
+    ),
+    th.Property(
+        "flattening_max_depth",
+        th.IntegerType(minimum=0),
+        title="Flattening depth",
+        description="Levels of objects that are flattened.",
+    ),
+    th.Property(
         "report_path",
         th.StringType,
         title="Report file",
