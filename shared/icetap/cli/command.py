@@ -258,3 +258,24 @@ def _print_result(lake: Lake, sql: str, shown: str, *, limit: int | None) -> Non
     print_rows(columns, listed, shown=shown)
     if most and next(rows, None) is not None:
         click.echo(f"These are the first {most} rows; --limit 0 prints all.", err=True)
+
+
+@icetap.group()
+def new() -> None:
+    """Start something new in this checkout."""
+
+
+@new.command("tap")
+@click.argument("name")
+@click.option("--title", help="What the source calls itself. Default: the name, capitalised.")
+def new_tap_command(name: str, *, title: str | None) -> None:
+    """Write a tap called tap-NAME that runs, with tests, and passes conformance before you change it."""
+    from icetap.cli.new import new_tap  # noqa: PLC0415
+
+    folder = new_tap(name, start=Path.cwd(), title=title)
+    click.echo(f"Wrote {folder}. Next:")
+    click.echo("  make docs                          # its settings in README.md and meltano.yml")
+    click.echo(
+        f"  make test                          # installs it; `pytest {folder.parent.name}/{folder.name}` tests it alone"
+    )
+    click.echo(f"  icetap preview {folder.name} tickets   # its first records")
