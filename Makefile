@@ -16,6 +16,10 @@ ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
+# Compiled once, at installation: a pipeline's programs then start in one second instead of five.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
+
 RUN := .venv/bin/
 READY := .venv/.ready
 MANIFESTS := $(wildcard shared/pyproject.toml taps/*/pyproject.toml targets/*/pyproject.toml)
