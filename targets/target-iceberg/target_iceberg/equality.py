@@ -7,7 +7,7 @@ is compared in canonical form, strings byte by byte.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,10 @@ RUN_COLUMNS = frozenset(
 """Columns that tell of the run, not of the row."""
 
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
 def unequal_rows(old: pa.Table, new: pa.Table) -> pa.BooleanArray:
     """Return for each row whether any column differs; both tables have the same columns and length."""
     differences = [
@@ -29,6 +33,22 @@ def unequal_rows(old: pa.Table, new: pa.Table) -> pa.BooleanArray:
     ]
     everything = functools.reduce(pc.or_, differences) if differences else pa.array([False] * old.num_rows)
     return everything.combine_chunks() if isinstance(everything, pa.ChunkedArray) else everything
+
+
+def same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) -> bool:
+    """Whether two sources hold equal rows in the same order; reads no further than the first difference.
+
+    Both have the same columns; how they are cut into batches does not matter. Holds a batch of each.
+    """
+    left, right = next(one, None), next(other, None)
+    while left is not None and right is not None:
+        rows = min(left.num_rows, right.num_rows)
+        old, new = (pa.Table.from_batches([batch.slice(0, rows)]) for batch in (left, right))
+        if rows and pc.any(unequal_rows(old, new)).as_py():
+            return False
+        left = left.slice(rows) if rows < left.num_rows else next(one, None)
+        right = right.slice(rows) if rows < right.num_rows else next(other, None)
+    return left is None and right is None
 
 
 def _unequal(old: pa.ChunkedArray, new: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:

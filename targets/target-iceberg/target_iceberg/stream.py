@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from icetap.errors import ConfigurationError, StateError
+from icetap.tables import plan_files, read_data_file
 from target_iceberg import bookmarks
 from target_iceberg.boundary import Boundary
 from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change
+from target_iceberg.equality import same_rows
 from target_iceberg.merge import plan_merge, write_merge
 from target_iceberg.staging import DirectStage, Spool
 from target_iceberg.states import same_bookmark
 from target_iceberg.writer import WriterOptions, delete_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pyarrow as pa
     from pyiceberg.manifest import DataFile
@@ -400,6 +402,12 @@ class StreamLoad:
             return
         files, superseded = stage.finish()
         self._direct = None
+        if self._holds_already(files):
+            delete_files(self.table, files)
+            self.counts.unchanged += stage.rows
+            self._attempt(lambda: self._change(has_snapshot=False))
+            self._mode = None
+            return
         self._attempt(
             lambda: self._change(
                 added=files, parent=self.table.metadata.current_snapshot_id, replaces_all=True
@@ -408,6 +416,25 @@ class StreamLoad:
         self.counts.inserted += stage.rows
         self.counts.repeated += superseded
         self._mode = None
+
+    def _holds_already(self, files: list[DataFile]) -> bool:
+        """Whether the table has exactly these rows in this order, as after two reads of an unchanged source."""
+        if not self.settings.skip_unchanged or self.schema_stage.is_changed:
+            return False
+        self.refresh()
+        tasks = plan_files(self.table) if self.table.metadata.current_snapshot_id else []
+        if any(task.delete_files for task in tasks):
+            return False
+        stored = sorted((task.file for task in tasks), key=lambda data_file: data_file.file_path)
+        if sum(data_file.record_count for data_file in stored) != sum(
+            data_file.record_count for data_file in files
+        ):
+            return False
+        return same_rows(*(self._rows_of(source) for source in (stored, files)))
+
+    def _rows_of(self, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
+        for data_file in files:
+            yield from read_data_file(self.table.io, data_file, self.schema_stage.schema)
 
     def _give_up(self, stage: DirectStage) -> None:
         """End with a full read that is not complete: merge what has keys, else change nothing."""
