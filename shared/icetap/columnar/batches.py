@@ -143,8 +143,9 @@ class BatchFile:
         self._on_close = on_close
         self._opened_at = time.monotonic()
         self._partial = path.with_name(path.name + ".part")
-        descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._sink = os.fdopen(descriptor, "wb", buffering=0)
+        os.close(os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        # pyarrow's own file, so that no Python runs for each buffer.
+        self._sink = pa.OSFile(str(self._partial), "wb")
         self._writer = pa.ipc.new_file(self._sink, schema)
 
     def write(self, batch: pa.RecordBatch) -> None:

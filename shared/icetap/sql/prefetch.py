@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BATCHES_AHEAD = 2
+JOIN_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 
 
@@ -75,4 +76,5 @@ def prefetched(
         if reader.is_alive():
             stopped.set()
             cancel()
-            reader.join()
+            # Not every driver can be interrupted; then the thread ends with the process.
+            reader.join(timeout=JOIN_SECONDS)

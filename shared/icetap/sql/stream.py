@@ -428,9 +428,12 @@ class SQLStream(ColumnarStream):
             if not selection.guarded:
                 raise RefusedValueError
             reasons.append(("a value of another type than its column's", is_refused))
-        batch = pa.RecordBatch.from_arrays(arrays, schema=_nullable(schema))
-        batch = self._without_refused(batch, reasons)
-        return batch.cast(schema) if batch.schema != schema else batch
+        reasons += [
+            (f"key column '{field.name}', which are NULL,", array.is_null())
+            for field, array in zip(schema, arrays, strict=True)
+            if not field.nullable and array.null_count
+        ]
+        return self._without_refused(pa.RecordBatch.from_arrays(arrays, schema=schema), reasons)
 
     def _without_refused(
         self, batch: pa.RecordBatch, reasons: Sequence[tuple[str, pa.Array]]
@@ -462,7 +465,3 @@ class SQLStream(ColumnarStream):
         ]
         found = "; ".join(parts) or "a value has another type than its column's"
         raise DataError(f"stream '{self.name}': {found}. {self._sql_tap.refusal_advice}")
-
-
-def _nullable(schema: pa.Schema) -> pa.Schema:
-    return pa.schema(field.with_nullable(True) for field in schema)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-import adbc_driver_sqlite.dbapi as sqlite
+import adbc_driver_sqlite
 import pyarrow as pa
+from adbc_driver_manager import AdbcConnection, AdbcStatement, Error
 
 from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError
 from icetap.sql.dialect import RefusedValueError
@@ -60,8 +61,7 @@ class DatabaseFile:
             RetriableError: When a writer holds its lock for longer than `busy_timeout_ms`.
         """
         with translated(self.path):
-            adbc = sqlite.connect(self.uri(self.path), autocommit=True)
-        connection = Connection(adbc, self.path)
+            connection = Connection(self.uri(self.path), self.path)
         try:
             connection.rows(f"PRAGMA busy_timeout = {self.busy_timeout_ms}")
             connection.rows("PRAGMA trusted_schema = OFF")
@@ -102,18 +102,21 @@ def quoted(name: str) -> str:
 
 
 class Connection:
-    """One open file in one read transaction."""
+    """One open file in one read transaction.
 
-    def __init__(self, adbc: sqlite.Connection, path: Path) -> None:
-        self._adbc = adbc
+    The driver is used below its DB-API, whose import takes a second where pandas is installed.
+    """
+
+    def __init__(self, uri: str, path: Path) -> None:
+        self._database = adbc_driver_sqlite.connect(uri)
+        self._adbc = AdbcConnection(self._database)
         self._path = path
-        self._running: sqlite.Cursor | None = None
+        self._running: AdbcStatement | None = None
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Return a small result as tuples."""
-        with translated(self._path), self._adbc.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
-            result = cursor.fetch_arrow_table()
+        with translated(self._path), AdbcStatement(self._adbc) as statement:
+            result = _executed(statement, sql, parameters).read_all()
             # By position: names of columns may repeat.
             return list(zip(*(column.to_pylist() for column in result.columns), strict=True))
 
@@ -124,47 +127,58 @@ class Connection:
         our own that has the expected ones; that row is dropped here. Values that do not fit make the
         driver fail later, or turn up as another type at once.
         """
-        expected = expected_types(selection)
-        with translated(self._path), self._adbc.cursor() as cursor:
-            self._running = cursor
+        with translated(self._path), AdbcStatement(self._adbc) as statement:
+            self._running = statement
             try:
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(batch_rows)})
-                cursor.execute(select_sql(selection), selection.parameters or None)
-                with cursor.fetch_record_batch() as reader:
-                    types = reader.schema.types
-                    if any(
-                        want is not None and want != found
-                        for want, found in zip(expected, types, strict=True)
-                    ):
-                        raise RefusedValueError
-                    is_first = True
-                    for batch in reader:
-                        rows = batch
-                        if is_first:
-                            rows = _without_sentinel(batch)
-                            is_first = False
-                        if rows.num_rows:
-                            yield rows
+                statement.set_options(**{"adbc.sqlite.query.batch_rows": str(batch_rows)})
+                with _executed(statement, select_sql(selection), selection.parameters) as reader:
+                    _check_types(reader.schema, selection)
+                    yield from _without_sentinel(reader)
             finally:
                 self._running = None
 
     def cancel(self) -> None:
-        """Interrupt what runs."""
+        """Interrupt what runs; the driver cannot in version 1.13, later ones may."""
         running = self._running
         if running is not None:
-            with contextlib.suppress(Exception):
-                running.adbc_cancel()
+            with contextlib.suppress(Error):
+                running.cancel()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, unless a statement still runs that could not be interrupted."""
+        if self._running is not None:
+            return
         self._adbc.close()
+        self._database.close()
 
 
-def _without_sentinel(batch: pa.RecordBatch) -> pa.RecordBatch:
-    mark = batch.columns[-1][0].as_py()
-    if mark != SENTINEL_MARK:
-        raise RuntimeError("SQLite returned the rows in another order than they were asked for")
-    return batch.slice(1)
+def _executed(statement: AdbcStatement, sql: str, parameters: Sequence[Value]) -> pa.RecordBatchReader:
+    statement.set_sql_query(sql)
+    statement.prepare()
+    if parameters:
+        names = [str(number) for number in range(1, len(parameters) + 1)]
+        statement.bind(pa.record_batch([pa.array([value]) for value in parameters], names=names))
+    handle, _ = statement.execute_query()
+    return pa.RecordBatchReader.from_stream(handle)
+
+
+def _check_types(schema: pa.Schema, selection: Selection) -> None:
+    for expected, found in zip(expected_types(selection), schema.types, strict=True):
+        if expected is not None and expected != found:
+            raise RefusedValueError
+
+
+def _without_sentinel(reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch, None, None]:
+    is_first = True
+    for batch in reader:
+        rows = batch
+        if is_first:
+            if batch.columns[-1][0].as_py() != SENTINEL_MARK:
+                raise RuntimeError("SQLite returned the rows in another order than they were asked for")
+            rows = batch.slice(1)
+            is_first = False
+        if rows.num_rows:
+            yield rows
 
 
 @contextlib.contextmanager
@@ -172,7 +186,7 @@ def translated(path: Path) -> Generator[None, None, None]:
     """Turn the driver's errors into ours: what was found, what to do."""
     try:
         yield
-    except (sqlite.Error, OSError) as error:
+    except (Error, OSError) as error:
         raise _translation(str(error), path) from error
 
 
