@@ -72,8 +72,12 @@ def run(words: Sequence[str], *, log: Path, environment: dict[str, str] | None =
             time.sleep(0.2)
     progress.end()
     if process.returncode:
-        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-25:])
-        raise DemoError(f"{words[0]} ended with exit code {process.returncode}. The end of {log}:\n{tail}")
+        lines = log.read_text(encoding="utf-8").splitlines()
+        said = [line for line in lines if any(f"] {plugin} " in line for plugin in PIPELINE)] or lines
+        tail = "\n".join(said[-12:])
+        raise DemoError(
+            f"{words[0]} ended with exit code {process.returncode}. All of it is in {log}:\n{tail}"
+        )
 
 
 class Progress:

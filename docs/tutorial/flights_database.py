@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = """
-create table airlines (carrier text primary key, name text not null);
+create table airlines (carrier text not null primary key, name text not null);
 create table airports (
-    faa text primary key, name text not null, lat real, lon real, alt integer, tz integer, dst text, tzone text
+    faa text not null primary key, name text not null, lat real, lon real, alt integer, tz integer, dst text, tzone text
 );
 create table planes (
-    tailnum text primary key, year integer, type text, manufacturer text, model text, engines integer, seats integer,
+    tailnum text not null primary key, year integer, type text, manufacturer text, model text, engines integer, seats integer,
     speed integer, engine text
 );
 create table weather (
@@ -52,7 +52,7 @@ TABLES = {
     "flights": "flights.csv.zip",
 }
 CHANGED, ADDED = 1_000, 500
-NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 Value = str | int | None
 
@@ -74,8 +74,10 @@ def rows_of(table: str, source: str) -> Iterator[list[Value]]:
     next(lines)
     for number, line in enumerate(lines, 1):
         row: list[Value] = [None if value in {"", "NA"} else value for value in line]
+        if table in {"flights", "weather"}:
+            row[-1] = line[-1].replace("T", " ").removesuffix("Z")  # times are in UTC, written as SQLite does
         # The application wrote each flight for the last time when the flight's hour was over.
-        yield [number, *row, line[-1].replace(":00:00Z", ":59:59.000Z")] if table == "flights" else row
+        yield [number, *row, str(row[-1]).replace(":00:00", ":59:59.000")] if table == "flights" else row
 
 
 def text_of(source: str) -> str:
