@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _ENDING = ".tmpl"  # so that no tool takes a template for the code it will be
-_LOADERS = "\n  loaders:\n"
 
 
 def new_tap(name: str, *, start: Path, title: str | None = None) -> Path:
-    """Write the folder `taps/tap-NAME` of the checkout around a folder, and its place in `meltano.yml`.
+    """Write the folder `taps/tap-NAME` of the checkout around a folder.
 
     Args:
         name: The tap's name without `tap-`, in lower case with hyphens.
@@ -49,7 +48,6 @@ def new_tap(name: str, *, start: Path, title: str | None = None) -> Path:
         target = folder / _filled(str(path), words)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_filled(template.read_text("utf-8"), words), "utf-8")
-    _name_in_meltano(checkout / "meltano.yml", f"tap-{name}")
     return folder
 
 
@@ -76,13 +74,3 @@ def _templates(folder: Traversable, path: Path) -> Iterator[tuple[Traversable, P
 
 def _filled(text: str, words: dict[str, str]) -> str:
     return re.sub(r"@@(\w+)@@", lambda match: words[match[1]], text)
-
-
-def _name_in_meltano(path: Path, command: str) -> None:
-    """Add the markers between which `make docs` writes the plug-in, after the last tap."""
-    text = path.read_text("utf-8") if path.is_file() else ""
-    if f"# generated:begin {command}\n" in text or _LOADERS not in text:
-        return
-    block = f"  # generated:begin {command}\n  # generated:end {command}\n"
-    before, after = text.split(_LOADERS, 1)
-    path.write_text(f"{before.rstrip()}\n{block}{_LOADERS}{after}", "utf-8")

@@ -1,0 +1,1 @@
+"""Tests that every connector passes, real servers and engines to test with."""

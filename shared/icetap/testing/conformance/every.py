@@ -1,0 +1,158 @@
+"""What is true of taps and targets alike."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icetap.connectors import checkout_around
+from icetap.testing.findings import (
+    config_findings,
+    documentation_findings,
+    import_findings,
+    leak_findings,
+    meltano_findings,
+)
+from icetap.testing.subject import SECRET_CANARY
+
+if TYPE_CHECKING:
+    from icetap.testing.subject import Subject
+
+CONFIGURATION_ERROR = 2
+
+
+def test_the_manifest_says_what_people_need(connector: Subject) -> None:
+    manifest = connector.connector.manifest
+    wanted = ["title", "kind", "category", "docs", f"{_method(connector)}_methods"]
+
+    missing = [f"[tool.icetap.connector] has no {name}" for name in wanted if not manifest.get(name)]
+
+    assert missing == []
+    assert connector.connector.kind == connector.connector.name.partition("-")[0]
+    assert connector.connector.distribution == f"icetap-{connector.connector.name}"
+
+
+def _method(connector: Subject) -> str:
+    return "replication" if connector.connector.kind == "tap" else "load"
+
+
+def test_the_version_is_told(connector: Subject) -> None:
+    outcome = connector.run("--version")
+
+    assert outcome.exit_code == 0
+    assert connector.connector.version in outcome.stdout.decode() + outcome.stderr
+
+
+def test_about_describes_the_connector(connector: Subject) -> None:
+    about = connector.about
+
+    assert about["name"] == connector.connector.name
+    assert about["version"] == connector.connector.version
+    assert about["description"], "--about has no description: give the class a docstring"
+    assert connector.settings, "--about lists no settings"
+
+
+def test_settings_can_be_understood_without_the_source(connector: Subject) -> None:
+    assert list(config_findings(connector.settings)) == []
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name(connector: Subject) -> None:
+    known = max(connector.settings, key=len)
+    misspelt = f"{known[:-1]}q"
+
+    outcome = connector.run(*_start_only(connector), config={**connector.sample.config, misspelt: "x"})
+
+    assert outcome.exit_code == CONFIGURATION_ERROR, (
+        f"an unknown setting ended with exit code {outcome.exit_code}"
+    )
+    assert f"'{misspelt}'" in outcome.stderr, "the message does not name the unknown setting"
+    assert f"did you mean '{known}'" in outcome.stderr, "the message does not name the nearest setting"
+    assert outcome.stdout == b""
+
+
+def test_a_setting_of_the_wrong_type_ends_with_exit_code_2(connector: Subject) -> None:
+    for name in connector.sample.config:
+        wrong = {**connector.sample.config, name: [[SECRET_CANARY]]}
+
+        outcome = connector.run(*_start_only(connector), config=wrong)
+
+        assert outcome.exit_code == CONFIGURATION_ERROR, (
+            f"a list as {name} ended with exit code {outcome.exit_code}"
+        )
+        assert name in outcome.stderr, f"the message does not name the setting {name}"
+        assert "Traceback" not in outcome.stderr, f"a list as {name} ended with a traceback"
+
+
+def test_a_configuration_that_is_not_json_ends_with_exit_code_2(connector: Subject) -> None:
+    path = connector.new_folder() / "config.json"
+    path.write_text(f'{{"password": "{SECRET_CANARY}"')
+
+    outcome = connector.run("--config", str(path), *_start_only(connector))
+
+    assert outcome.exit_code == CONFIGURATION_ERROR
+    assert "Traceback" not in outcome.stderr
+    assert list(leak_findings(outcome, SECRET_CANARY, on_stdout=True)) == []
+
+
+def test_no_secret_is_told(connector: Subject) -> None:
+    secrets = {
+        name: SECRET_CANARY
+        for name, schema in connector.settings.items()
+        if schema.get("secret") and "string" in str(schema.get("type"))
+    }
+    for added in ({}, secrets):
+        config = {**connector.sample.config, **added}
+
+        outcome = connector.run(*_start_only(connector), config=config, environ={"LOGLEVEL": "DEBUG"})
+
+        assert list(leak_findings(outcome, SECRET_CANARY, on_stdout=True)) == []
+
+
+def test_only_declared_dependencies_are_imported(connector: Subject) -> None:
+    folder = connector.connector.folder
+    assert folder is not None
+
+    findings = list(import_findings(folder / connector.connector.package, connector.connector.dependencies))
+
+    assert findings == []
+
+
+def test_the_package_can_be_imported_alone(connector: Subject) -> None:
+    """No work at import, and no module that only the tests' environment has put in `sys.modules`."""
+    command = [*_python(connector), "-c", f"import {connector.connector.entry_point.partition(':')[0]}"]
+
+    done = subprocess.run(command, env=connector.environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def _python(connector: Subject) -> list[str]:
+    return [sys.executable, *([] if connector.search_path else ["-I"])]
+
+
+def test_the_readme_tells_every_setting(connector: Subject) -> None:
+    folder = connector.connector.folder
+    assert folder is not None
+
+    findings = documentation_findings(folder, connector.settings, command=connector.connector.name)
+
+    assert list(findings) == []
+
+
+def test_meltano_yml_declares_the_plugin_with_every_setting(connector: Subject) -> None:
+    folder = connector.connector.folder
+    checkout = checkout_around(folder) if folder else None
+    assert checkout is not None
+
+    findings = meltano_findings(
+        Path(checkout) / "meltano.yml", connector.settings, command=connector.connector.name
+    )
+
+    assert list(findings) == []
+
+
+def _start_only(connector: Subject) -> list[str]:
+    """What makes a connector check its settings and do little more; a target ends at the end of input."""
+    return ["--discover"] if connector.connector.kind == "tap" else []

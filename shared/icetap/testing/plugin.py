@@ -1,0 +1,71 @@
+"""The pytest plug-in: connectors as fixtures, and at the end which real servers were used.
+
+Loaded by `-p icetap.testing.plugin` in the root's pytest options.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from icetap.connectors import find_connectors
+from icetap.testing.servers import LEDGER
+from icetap.testing.subject import Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from icetap.connectors import Connector
+
+SUITE = "icetap.testing.conformance"
+_KINDS = {"connector": ("tap", "target"), "tap": ("tap",), "target": ("target",)}
+_subjects: dict[str, Subject] = {}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test of the suite that asks for `connector`, `tap` or `target` every one that there is."""
+    if not metafunc.function.__module__.startswith(SUITE):
+        return
+    for name, kinds in _KINDS.items():
+        if name in metafunc.fixturenames:
+            found = [each for each in find_connectors(metafunc.config.rootpath) if each.kind in kinds]
+            metafunc.parametrize(name, found, ids=[each.name for each in found], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def connector(request: pytest.FixtureRequest, conformance_workspace: Path) -> Subject:
+    """Each connector of the checkout."""
+    return _subject(request.param, conformance_workspace)
+
+
+@pytest.fixture(scope="session")
+def tap(request: pytest.FixtureRequest, conformance_workspace: Path) -> Subject:
+    """Each tap of the checkout."""
+    return _subject(request.param, conformance_workspace)
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest, conformance_workspace: Path) -> Subject:
+    """Each target of the checkout."""
+    return _subject(request.param, conformance_workspace)
+
+
+@pytest.fixture(scope="session")
+def conformance_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all connectors of this session."""
+    return tmp_path_factory.mktemp("conformance")
+
+
+def _subject(found: Connector, workspace: Path) -> Subject:
+    """One subject for each connector and session, so that its first run is made once."""
+    return _subjects.setdefault(found.name, Subject(found, workspace))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell which real servers and engines were used, and which could not be had."""
+    lines = LEDGER.lines()
+    if lines:
+        terminalreporter.section("real servers and engines")
+        for line in lines:
+            terminalreporter.write_line(line)

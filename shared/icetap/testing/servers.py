@@ -1,0 +1,257 @@
+"""Real servers for tests: where they come from, how they start and stop, and the ledger of what was used.
+
+A server is looked for in this order: its address in the environment (`ICETAP_TEST_<NAME>_URL`), a program on the
+machine, a package that its own package client fetches into the cache folder (`ICETAP_TEST_CACHE`, default
+`~/.cache/icetap/test-servers`). What cannot be had is skipped with one line, which comes again at the end of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+FETCH_SECONDS = 900.0
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+
+class NotAvailableError(Exception):
+    """A server cannot be had here; the text says why."""
+
+
+@dataclass
+class Ledger:
+    """Which real servers and engines this run used, and which it had to do without."""
+
+    used: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """One line each, for the end of the run."""
+        return [
+            *(f"used     {name}: {how}" for name, how in sorted(self.used.items())),
+            *(f"SKIPPED  {name}: {why}" for name, why in sorted(self.missing.items())),
+        ]
+
+
+LEDGER = Ledger()
+"""The ledger of this process; `icetap.testing.plugin` prints it."""
+
+
+@contextmanager
+def real_server(name: str) -> Iterator[Callable[[str], None]]:
+    """Enter a server in the ledger, or skip the test when it cannot be had.
+
+    Args:
+        name: What people call it, such as `Spark 4.0`.
+
+    Yields:
+        A function to call with how the server was had, once it answers.
+    """
+
+    def answers(how: str) -> None:
+        LEDGER.used[name] = how
+
+    try:
+        yield answers
+    except NotAvailableError as error:
+        LEDGER.missing[name] = str(error)
+        pytest.skip(f"{name}: {error}")
+
+
+def address_from_environment(name: str) -> str | None:
+    """Return the address of a server that somebody else runs, such as `ICETAP_TEST_POSTGRES_URL`."""
+    return os.environ.get(f"ICETAP_TEST_{name.upper().replace('-', '_')}_URL")
+
+
+def program(name: str) -> str:
+    """Return the path of a program on the machine.
+
+    Raises:
+        NotAvailableError: When there is none.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise NotAvailableError(f"the program '{name}' is not installed")
+    return found
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder, made when missing, that outlives the run; for packages that were fetched."""
+    root = os.environ.get("ICETAP_TEST_CACHE") or str(Path.home() / ".cache" / "icetap" / "test-servers")
+    folder = Path(root) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def maven_jars(name: str, artifacts: Sequence[str], *, transitive: bool = False) -> list[Path]:
+    """Fetch jars with Maven into the cache folder, once.
+
+    Args:
+        name: The folder's name; another set of artifacts needs another one.
+        artifacts: `group:artifact:version`.
+        transitive: Fetch what they depend on, too.
+
+    Raises:
+        NotAvailableError: When Maven is missing or cannot fetch them.
+    """
+    folder = cache_folder(name)
+    done = folder / ".complete"
+    if not done.exists():
+        pom = folder / "pom.xml"
+        pom.write_text(_pom(artifacts), "utf-8")
+        goal = [
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={folder / 'libs'}",
+            "-DincludeScope=runtime",
+            f"-DexcludeTransitive={str(not transitive).lower()}",
+        ]
+        fetch([program("mvn"), "-q", "-B", "-f", str(pom), *goal])
+        done.touch()
+    return sorted((folder / "libs").glob("*.jar"))
+
+
+def python_environment(name: str, requirements: Sequence[str]) -> Path:
+    """Make a virtual environment in the cache folder, once; return its Python.
+
+    Raises:
+        NotAvailableError: When the packages cannot be installed.
+    """
+    folder = cache_folder(name)
+    python = folder / "bin" / "python"
+    done = folder / ".complete"
+    if not done.exists():
+        fetch([*_uv(), "venv", "--quiet", "--allow-existing", str(folder)])
+        fetch([*_uv(), "pip", "install", "--quiet", "--python", str(python), *requirements])
+        done.touch()
+    return python
+
+
+def fetch(command: Sequence[str]) -> None:
+    """Run a package client.
+
+    Raises:
+        NotAvailableError: When it fails, with the last line that it said.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=FETCH_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotAvailableError(f"{Path(command[0]).name} took longer than {FETCH_SECONDS:.0f} s") from None
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
+        raise NotAvailableError(f"{Path(command[0]).name} failed and said: {said[-1][:200]}")
+
+
+@contextmanager
+def started(
+    command: Sequence[str],
+    *,
+    answers: Callable[[], bool],
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a server, wait until it answers, and stop it at the end: this process alone, by its id.
+
+    Args:
+        command: The program and its arguments.
+        answers: Whether the server can be used; asked ten times a second.
+        folder: Where it runs; its output goes to `server.log` in there.
+        environ: Variables to add.
+
+    Raises:
+        NotAvailableError: When it ends, or does not answer within `START_SECONDS`.
+    """
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **(environ or {})},
+        )
+    try:
+        _wait_for(process, answers, log)
+        yield process
+    finally:
+        stop(process)
+
+
+def _wait_for(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while not answers():
+        if process.poll() is not None or time.monotonic() > end:
+            what = "ended" if process.poll() is not None else f"did not answer within {START_SECONDS:.0f} s"
+            said = log.read_text("utf-8", "replace").strip().splitlines() or ["nothing"]
+            raise NotAvailableError(f"the server {what} and said: {said[-1][:200]}")
+        time.sleep(0.1)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process that a test started: SIGTERM, and SIGKILL when that does not help."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether somebody listens on this port of this machine."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _uv() -> list[str]:
+    import sys
+
+    found = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise NotAvailableError("the program 'uv' is not installed")
+    return [found]
+
+
+def _pom(artifacts: Sequence[str]) -> str:
+    dependencies = "".join(
+        "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
+            *artifact.split(":")
+        )
+        for artifact in artifacts
+    )
+    return (
+        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<groupId>icetap</groupId><artifactId>test-servers</artifactId><version>1</version>"
+        f"<dependencies>{dependencies}</dependencies></project>"
+    )

@@ -1,0 +1,5 @@
+"""Every connector of the checkout, as fixtures."""
+
+import pytest
+
+pytest.register_assert_rewrite("icetap.testing.conformance")
