@@ -53,7 +53,7 @@ def inexact_in_double(integers: pa.Array) -> pa.BooleanArray:
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low is None or (low >= -_EXACT and high <= _EXACT):
         return pa.repeat(pa.scalar(value=False), len(integers))
-    return pa.array([one is not None and int(float(one)) != one for one in integers.to_pylist()])
+    return pa.array([one is not None and int(float(one)) != one for one in integers.to_pylist()], pa.bool_())
 
 
 def cast_exactly(array: pa.Array, source: pa.Field, wanted: pa.Field) -> pa.Array:

@@ -178,7 +178,7 @@ class _Plan:
         """Find the column that takes the values of `one`."""
         present = self._fields.get(target)
         if present is None:
-            self._new(one, target, why=f"column '{target}' ({one.type}) is new")
+            self._new(one, target, why=f"column '{target}' ({_word(one)}) is new")
             self._mapping[one.name] = target
             return
         for name in (target, *self._variants_of(target)):
@@ -187,7 +187,7 @@ class _Plan:
                 return
         if not one.nullable and _widened(present, one) is None:
             self._violations.append(
-                f"key '{target}' is {present.type} in the table and {one.type} in the stream: a key keeps its "
+                f"key '{target}' is {_word(present)} in the table and {_word(one)} in the stream: a key keeps its "
                 "type. Load into another table, or give the old type back"
             )
             self._mapping[one.name] = target
@@ -259,7 +259,7 @@ class _Plan:
             self._differ(why)
 
     def _change(self, name: str, wider: pa.Field) -> None:
-        self._differ(f"column '{name}' becomes {wider.type}, it was {self._fields[name].type}")
+        self._differ(f"column '{name}' becomes {_word(wider)}, it was {_word(self._fields[name])}")
         self._fields[name] = wider
         if name not in self._add:
             self._promote[name] = wider.type
@@ -340,4 +340,10 @@ def _variant_type(base: pa.DataType, new: pa.DataType) -> pa.DataType:
 
 
 def _word(one: pa.Field) -> str:
-    return "JSON text" if kind_of(one) == "json" else str(one.type)
+    """Name a type in Iceberg's words."""
+    kind = one.type
+    if kind_of(one) == "json":
+        return "JSON text"
+    if pa.types.is_nested(kind):
+        return str(kind)
+    return f"decimal({kind.precision},{kind.scale})" if pa.types.is_decimal(kind) else variant_suffix(kind)

@@ -153,7 +153,11 @@ class StreamDecoder:
                 for row, (name, reason) in sorted(bad.items())
             ]
             first_row += whole.num_rows
-            rows = whole.filter(pa.array([i not in bad for i in range(len(whole))])) if bad else whole
+            rows = (
+                whole.filter(pa.array([i not in bad for i in range(len(whole))], pa.bool_()))
+                if bad
+                else whole
+            )
             deletes = rows.column(DELETED_AT).is_valid()
             yield Decoded(
                 batch=rows.select(self._declared_names),
@@ -234,7 +238,9 @@ class StreamDecoder:
                 findings.lossy[one.name] += column.lossy
             batch = self._batch(part)
             batches.append(
-                batch.filter(pa.array([i not in bad for i in range(part.count)])) if bad else batch
+                batch.filter(pa.array([i not in bad for i in range(part.count)], pa.bool_()))
+                if bad
+                else batch
             )
             row += part.count
         whole = pa.concat_batches(batches) if len(batches) > 1 else batches[0]

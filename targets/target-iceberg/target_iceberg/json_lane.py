@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,15 +21,22 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from icetap.types import kind_of
-from target_iceberg.scalars import Typed, cast_text, travels_as_string
+from target_iceberg.scalars import (
+    Typed,
+    cast_text,
+    finite,
+    lossy_doubles,
+    travels_as_string,
+    within_precision,
+)
 from target_iceberg.values import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _BLOCK_BYTES = 1 << 20  # both cores get work, and a block's text stays in the cache
-_LONG_NUMBER = r"-?[0-9.]*(?:[0-9.]{17}|[eE][-+]?[0-9]{3})"
-"""A number that a double may not hold: 16 digits and a point, or an exponent of three digits.
+_LONG_NUMBER = r"-?[0-9.]*(?:[0-9]{16}|[0-9.]{17}|[eE][-+]?[0-9]{3})"
+"""A number that a double may not hold: 16 digits, or an exponent of three digits.
 
 Every number of 15 significant digits survives text -> double -> shortest text (IEEE 754, DBL_DIG).
 """
@@ -134,8 +140,10 @@ def _typed(array: pa.Array, field: pa.Field) -> Typed:
     kind = field.type
     if travels_as_string(field):
         return cast_text(array, field)
-    if pa.types.is_floating(kind) and pc.all(pc.is_finite(array)).as_py() is False:
-        raise pa.ArrowInvalid("NaN and Infinity are not JSON")
+    if pa.types.is_floating(kind):
+        return Typed(finite(array))
+    if pa.types.is_decimal(kind):
+        return Typed(within_precision(array))
     if pa.types.is_struct(kind):
         known = [(i, child) for i, child in enumerate(kind) if not pa.types.is_null(child.type)]
         children = [_typed(array.field(i), child) for i, child in known]
@@ -161,8 +169,12 @@ class _Doubles:
 
     def __init__(self, fields: Sequence[pa.Field]) -> None:
         self._places = [i for i, field in enumerate(fields) if pa.types.is_floating(field.type)]
-        self._nested = any(_has_double(field.type) for field in fields if pa.types.is_nested(field.type))
-        self._pattern = _long_number_pattern(fields)
+        self._unfit = any(
+            _has_double(field.type) for field in fields if pa.types.is_nested(field.type)
+        ) or not all(is_nameable(fields[i].name) for i in self._places)
+        self._long = LongNumbers(fields)
+        if self._unfit:
+            return
         names = {f"f{i}": fields[i].name for i in self._places}
         members = [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in names]
         record = msgspec.defstruct("Doubles", members, rename=names.get)
@@ -170,9 +182,9 @@ class _Doubles:
 
     def lossy(self, lines: bytes, columns: Sequence[Typed]) -> Iterator[tuple[int, int]]:
         """Yield the places of the columns that lost digits, with the number of values."""
-        if self._pattern is None or not _contains(lines, self._pattern):
+        if not self._long.may_be_in(lines):
             return
-        if self._nested:
+        if self._unfit:
             raise Unfit  # the row lane counts them one by one
         try:
             decoded: list[Any] = self._decoder.decode_lines(lines)
@@ -187,19 +199,22 @@ class _Doubles:
                 yield place, lossy
 
 
-def lossy_doubles(texts: pa.StringArray, doubles: pa.DoubleArray) -> int:
-    """Count the doubles whose shortest text is another number than the text they came from."""
-    differs = pc.not_equal(texts, doubles.cast(pa.string()))
-    suspects = pc.filter(texts, differs), pc.filter(doubles, differs)
-    return sum(
-        Decimal(text) != Decimal(repr(double))
-        for text, double in zip(*(array.to_pylist() for array in suspects), strict=True)
-        if double is not None
-    )
+def is_nameable(name: str) -> bool:
+    """Say whether msgspec can have a field of this name (0.22: nothing that JSON would escape)."""
+    return name.isprintable() and not set(name) & {'"', "\\"}
 
 
-def _contains(data: bytes, pattern: str) -> bool:
-    return bool(pc.match_substring_regex(_one_value(data), pattern)[0].as_py())
+class LongNumbers:
+    """Looks for numbers that the double columns may not hold; a false alarm costs time, not truth."""
+
+    def __init__(self, fields: Sequence[pa.Field]) -> None:
+        self._pattern = _long_number_pattern(fields)
+
+    def may_be_in(self, lines: bytes) -> bool:
+        """Say whether a double column of these lines may have a number of 16 digits or more."""
+        if self._pattern is None:
+            return False
+        return bool(pc.match_substring_regex(_one_value(lines), self._pattern)[0].as_py())
 
 
 def _has_double(kind: pa.DataType) -> bool:

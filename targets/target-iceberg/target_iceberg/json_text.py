@@ -44,6 +44,11 @@ class NumberText(float):
         return NotImplemented
 
     @override
+    def __ne__(self, other: object) -> bool:
+        # float has an inequality of its own, which would answer for the nearest floats.
+        return not self == other
+
+    @override
     def __hash__(self) -> int:
         exact = self.exact()
         return hash(self.text) if exact.is_nan() else hash(exact)

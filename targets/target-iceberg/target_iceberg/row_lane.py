@@ -6,13 +6,13 @@ msgspec decodes a line into typed fields; a line that it refuses is parsed in Py
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 
 from icetap.errors import DataError
+from target_iceberg.json_lane import LongNumbers, is_nameable
 from target_iceberg.json_text import parse_json
 from target_iceberg.scalars import Typed, travels_as_string
 from target_iceberg.values import UndeclaredField, build
@@ -40,20 +40,11 @@ class RowLane:
     def __init__(self, fields: Sequence[pa.Field]) -> None:
         self._fields = list(fields)
         self._names = [one.name for one in fields]
-        attributes = {f"c{i}": one.name for i, one in enumerate(fields)}
-        record = msgspec.defstruct(
-            "Record",
-            [(f"c{i}", *_member(one)) for i, one in enumerate(fields)],
-            rename=attributes.get,
-            forbid_unknown_fields=True,
-            gc=False,
-        )
-        line = msgspec.defstruct(
-            "Line",
-            [("record", record), ("version", int | None, None), ("time_extracted", str | None, None)],
-            gc=False,
-        )
-        self._decoder = msgspec.json.Decoder(line)
+        self._long = LongNumbers(fields)
+        self._nameable = all(is_nameable(one.name) for one in fields)
+        if self._nameable:
+            self._short_decoder = _line_decoder(fields, double=float | None)
+            self._long_decoder = _line_decoder(fields, double=msgspec.Raw)
 
     def decode(self, lines: bytes, *, line_of: Callable[[int], int]) -> Rows:
         """Return the rows of these lines.
@@ -78,10 +69,14 @@ class RowLane:
 
     def _strict(self, lines: bytes) -> list[tuple[Any, ...]] | None:
         """Decode all lines in one go; None when one of them is odd."""
+        if not self._nameable:
+            return None
         try:
             if not lines.isascii():
                 lines.decode()
-            decoded: list[Any] = self._decoder.decode_lines(lines)
+            # Only the text of a long double tells whether the double holds all of it.
+            decoder = self._long_decoder if self._long.may_be_in(lines) else self._short_decoder
+            decoded: list[Any] = decoder.decode_lines(lines)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         values = msgspec.structs.astuple
@@ -148,7 +143,30 @@ def parse_record(line: bytes, *, number: int) -> dict[str, Any]:
     return message
 
 
-def _member(one: pa.Field) -> tuple[Any, Any]:
+def _line_decoder(fields: Sequence[pa.Field], *, double: Any) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of RECORD messages that refuses what the columns do not have.
+
+    Args:
+        fields: The record's columns.
+        double: The type in which doubles are read: `float`, or `Raw` for their text.
+    """
+    names = {f"c{i}": one.name for i, one in enumerate(fields)}
+    record = msgspec.defstruct(
+        "Record",
+        [(f"c{i}", *_member(one, double)) for i, one in enumerate(fields)],
+        rename=names.get,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    message = msgspec.defstruct(
+        "Line",
+        [("record", record), ("version", int | None, None), ("time_extracted", str | None, None)],
+        gc=False,
+    )
+    return msgspec.json.Decoder(message)
+
+
+def _member(one: pa.Field, double: Any) -> tuple[Any, Any]:
     """Return how msgspec reads a column, and what stands for a missing field."""
     kind = one.type
     if pa.types.is_null(kind):
@@ -157,9 +175,8 @@ def _member(one: pa.Field) -> tuple[Any, Any]:
         return bool | None, None
     if pa.types.is_integer(kind):
         return int | None, None
-    if pa.types.is_decimal(kind):
-        return Decimal | None, None
     if travels_as_string(one):
         return str | None, None
-    # Raw keeps the digits of a double, so that what a double cannot hold is noticed.
+    if pa.types.is_floating(kind) and double is not msgspec.Raw:
+        return double, None
     return msgspec.Raw, _NULL

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -87,6 +88,34 @@ def refusal(field: pa.Field) -> str:
         if matches(kind):
             return f"expected {expected}"
     return "expected a string"
+
+
+def finite(doubles: pa.Array) -> pa.Array:
+    """Return the doubles; Arrow reads the bare words NaN and Infinity, which are not JSON."""
+    if pc.all(pc.is_finite(doubles)).as_py() is False:
+        raise pa.ArrowInvalid("NaN or Infinity")
+    return doubles
+
+
+def within_precision(decimals: pa.Array) -> pa.Array:
+    """Return the decimals; Arrow (26) does not look at the precision after it has added zeros."""
+    kind = decimals.type
+    bounds = pc.min_max(decimals)
+    limit = Decimal(10) ** (kind.precision - kind.scale)
+    if any(one.is_valid and abs(one.as_py()) >= limit for one in (bounds["min"], bounds["max"])):
+        raise pa.ArrowInvalid("more digits than the column has")
+    return decimals
+
+
+def lossy_doubles(texts: pa.StringArray, doubles: pa.DoubleArray) -> int:
+    """Count the doubles whose shortest text is another number than the text they came from."""
+    differs = pc.not_equal(texts, doubles.cast(pa.string()))
+    suspects = pc.filter(texts, differs), pc.filter(doubles, differs)
+    return sum(
+        Decimal(text) != Decimal(repr(double))
+        for text, double in zip(*(array.to_pylist() for array in suspects), strict=True)
+        if double is not None
+    )
 
 
 def isolate(text: pa.StringArray, cast: Cast, *, reason: str) -> Typed:

@@ -64,21 +64,22 @@ def _inferred(name: str, value: Any) -> pa.Field:
     if value is None:
         return pa.field(name, pa.null())
     if isinstance(value, NumberText) and not _NOT_INTEGER.search(value.text):
-        value = int(value.text) if value.text == "-0" else 2**64  # beyond what Python parses: as any such
+        return infer_field(name, 0) if value.text == "-0" else _text_field(name)
     return infer_field(name, value)
 
 
 def _joined(field: pa.Field, other: pa.Field) -> pa.Field:
-    """Return one field for values of both types, by the table's rules for unions."""
+    """Return one field for values of both types; the order in which they came does not matter."""
     if pa.types.is_null(other.type) or field.equals(other, check_metadata=True):
         return field
     if pa.types.is_null(field.type):
         return other
     if "json" in {kind_of(field), kind_of(other)}:
         return json_field(field.name)
-    types = {field.type, other.type}
-    if types == {pa.int64(), pa.float64()}:
+    if {field.type, other.type} == {pa.int64(), pa.float64()}:
         return field.with_type(pa.float64())
-    if pa.string() in types:
-        return field if kind_of(field) == "text" else infer_field(field.name, 2**64)
-    return json_field(field.name)
+    return _text_field(field.name)
+
+
+def _text_field(name: str) -> pa.Field:
+    return infer_field(name, 2**64)  # no number type holds it, so that it is text with all its digits

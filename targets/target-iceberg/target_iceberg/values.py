@@ -16,16 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from icetap.types import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, kind_of
 from target_iceberg.json_text import NumberText, dump_json, parse_json
-from target_iceberg.scalars import Typed, cast_text, isolate, refusal, travels_as_string
+from target_iceberg.scalars import (
+    Typed,
+    cast_text,
+    finite,
+    isolate,
+    lossy_doubles,
+    refusal,
+    travels_as_string,
+    within_precision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,6})?", re.ASCII)
-_SURELY_EXACT = 16  # characters: 15 digits and a point always survive a double
 _EXACT_INTEGERS = 2**53
 
 
@@ -158,23 +167,50 @@ def _text_of(value: Any) -> str | None:
 
 
 def _scalars(kind: pa.DataType, values: Sequence[Any]) -> Typed:
-    if pa.types.is_floating(kind):
-        return _doubles(kind, values)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _numbers(kind, values)
     if pa.types.is_boolean(kind):
-        accepted: set[type] = {bool}
+        accepted: type = bool
         convert: Callable[[Any], Any] = _boolean
-    elif pa.types.is_integer(kind):
-        accepted = {int}
-        convert = functools.partial(_integer, narrow=kind == pa.int32())
     else:
-        accepted = {Decimal}
-        convert = functools.partial(_decimal, precision=kind.precision, scale=kind.scale)
-    if set(map(type, values)) <= accepted | {type(None)}:
+        accepted = int
+        convert = functools.partial(_integer, narrow=kind == pa.int32())
+    if set(map(type, values)) <= {accepted, type(None)}:
         try:
             return Typed(pa.array(values, kind))
         except (pa.ArrowInvalid, OverflowError):
             pass  # one of them is out of range; find it
     return _each(kind, values, convert)
+
+
+def _numbers(kind: pa.DataType, values: Sequence[Any]) -> Typed:
+    """Doubles and decimals: from their text all at once, or one by one to find the one that is refused."""
+    kinds = set(map(type, values))
+    if kinds == {msgspec.Raw}:
+        try:
+            return _from_text(
+                kind, pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
+            )
+        except pa.ArrowInvalid:
+            pass  # one of them does not fit; find it
+    elif pa.types.is_floating(kind) and kinds <= {float, type(None)}:
+        return Typed(pa.array(values, kind))
+    values = [_parsed(value) for value in values]
+    if pa.types.is_decimal(kind):
+        convert = functools.partial(_decimal, precision=kind.precision, scale=kind.scale)
+        return _each(kind, values, convert)
+    losses: list[int] = []
+    typed = _each(kind, values, functools.partial(_double, losses=losses))
+    return Typed(typed.array, len(losses), typed.bad)
+
+
+def _from_text(kind: pa.DataType, text: pa.StringArray) -> Typed:
+    text = pc.if_else(pc.equal(text, "null"), pa.scalar(None, pa.string()), text)
+    if pa.types.is_decimal(kind):
+        unquoted = pc.replace_substring_regex(text, f'^"({_DECIMAL.pattern})"$', r"\1")
+        return Typed(within_precision(unquoted.cast(kind)))
+    doubles = finite(text.cast(kind))
+    return Typed(doubles, lossy_doubles(text, doubles))
 
 
 def _boolean(value: Any) -> bool:
@@ -230,32 +266,21 @@ def _decimal(value: Any, *, precision: int, scale: int) -> Decimal:
     return Decimal((sign, tuple(map(int, cut + "0" * (exponent + scale))), -scale))
 
 
-def _doubles(kind: pa.DataType, values: Sequence[Any]) -> Typed:
-    lossy = 0
-
-    def convert(value: Any) -> float:
-        nonlocal lossy
-        value = _parsed(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _RefusedError(f"expected a number, found {_found(value)}")
-        if isinstance(value, int):
-            if -_EXACT_INTEGERS <= value <= _EXACT_INTEGERS:
-                return float(value)
-            value = NumberText(str(value))
-        if not isinstance(value, NumberText):
-            return float(value)
-        exact, double = _finite(value), float(value)
-        if double in {float("inf"), float("-inf")}:
-            raise _RefusedError("a number beyond the range of a double")
-        short = len(value.text) <= _SURELY_EXACT and "e" not in value.text.lower()
-        if not short and Decimal(repr(double)) != exact:
-            lossy += 1
-        return double
-
-    if set(map(type, values)) <= {float, type(None)}:
-        return Typed(pa.array(values, kind))
-    typed = _each(kind, [None if value is None else value for value in values], convert)
-    return Typed(typed.array, lossy, typed.bad)
+def _double(value: Any, *, losses: list[int]) -> float:
+    """Return the nearest double; `losses` grows when its shortest text is another number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _RefusedError(f"expected a number, found {_found(value)}")
+    if isinstance(value, int) and -_EXACT_INTEGERS <= value <= _EXACT_INTEGERS:
+        return float(value)
+    text = NumberText(str(value)) if isinstance(value, int) else value
+    if not isinstance(text, NumberText):
+        return float(text)
+    exact, double = _finite(text), float(text)
+    if double in {float("inf"), float("-inf")}:
+        raise _RefusedError("a number beyond the range of a double")
+    if Decimal(repr(double)) != exact:
+        losses.append(1)
+    return double
 
 
 # --- structs, lists and maps ----------------------------------------------------------------------------
@@ -294,9 +319,13 @@ def _struct(kind: pa.StructType, values: Sequence[dict[str, Any] | None]) -> Typ
     array = pa.StructArray.from_arrays(
         [typed.array for _, typed in children],
         fields=[settled(child) for child, _ in children],
-        mask=pa.array([value is None for value in values]),
+        mask=_absent(values),
     )
     return Typed(array, sum(typed.lossy for _, typed in children), bad)
+
+
+def _absent(values: Sequence[Any]) -> pa.BooleanArray:
+    return pa.array([value is None for value in values], pa.bool_())
 
 
 def _offsets(values: Sequence[Any]) -> list[int]:
@@ -315,7 +344,7 @@ def _list(kind: pa.ListType, values: Sequence[list[Any] | None]) -> Typed:
         pa.array(offsets, pa.int32()),
         elements.array,
         type=pa.list_(settled(kind.value_field)),
-        mask=pa.array([value is None for value in values]),
+        mask=_absent(values),
     )
     return Typed(array, elements.lossy, _rows_of(elements.bad, offsets))
 
@@ -330,6 +359,6 @@ def _map(kind: pa.MapType, values: Sequence[dict[str, Any] | None]) -> Typed:
         keys.array,
         items.array,
         type=pa.map_(kind.key_field, settled(kind.item_field)),
-        mask=pa.array([value is None for value in values]),
+        mask=_absent(values),
     )
     return Typed(array, items.lossy, _rows_of(items.bad | keys.bad, offsets))
