@@ -119,7 +119,10 @@ class BatchFiles:
 
     def _path(self, url: object) -> Path:
         """Return the path below the root's real path that a manifest's URL names."""
-        parts = urlsplit(url) if isinstance(url, str) else None
+        try:
+            parts = urlsplit(url) if isinstance(url, str) else None
+        except ValueError:
+            parts = None
         if parts is None or parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
             raise _OutsideError("something other than a file:// URL of this machine")
         text = unquote(parts.path)

@@ -79,6 +79,11 @@ def cast_exactly(array: pa.Array, source: pa.Field, wanted: pa.Field) -> pa.Arra
         array = _from_start(array)
         values = cast_exactly(array.values, old.value_field, new.value_field)
         return pa.ListArray.from_arrays(array.offsets, values, type=new, mask=array.is_null())
+    if pa.types.is_integer(old) and pa.types.is_float64(new):
+        # Arrow's own check refuses every integer above 2^53, also those that a double holds.
+        if inexact_in_double(array).true_count:
+            raise pa.ArrowInvalid("an integer that no double equals")
+        return array.cast(new, safe=False)
     return array.cast(new)
 
 
