@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
-from icetap.sql.queries import BOOKMARK_NAMES, parameters_in
+from icetap.sql.queries import BOOKMARK_NAMES, parameters_in, without_semicolon
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -158,7 +158,7 @@ def queries_from_config(config: Mapping[str, Any]) -> list[QueryOptions]:
         _refuse_unknown(entry, known, where=where)
         query = QueryOptions(
             name=entry["name"],
-            sql=entry["sql"],
+            sql=without_semicolon(entry["sql"]),
             key_properties=tuple(entry.get("key_properties") or ()),
             replication_key=entry.get("replication_key"),
             initial_value=entry.get("initial_value"),
@@ -232,10 +232,12 @@ def renamed(names: Sequence[str], rename: Mapping[str, str], *, stream: str) -> 
     new_names = {name: rename.get(name, name) for name in names}
     seen: dict[str, str] = {}
     for old, new in new_names.items():
-        if new.casefold() in seen and (old in rename or seen[new.casefold()] in rename):
+        other = seen.get(new.casefold())
+        if other is not None and (old in rename or other in rename):
+            moved, stays = (old, other) if old in rename else (other, old)
             raise ConfigurationError(
-                f"option 'rename' of stream '{stream}' gives '{old}' the name '{new}', "
-                f"which '{seen[new.casefold()]}' has already"
+                f"option 'rename' of stream '{stream}' gives '{moved}' the name '{new}', "
+                f"which '{stays}' has already"
             )
         seen[new.casefold()] = old
     return new_names

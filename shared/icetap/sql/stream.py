@@ -98,24 +98,13 @@ class SQLStream(ColumnarStream):
         if entry is None:
             return
         root = entry.metadata.root
-        discovered = list(self.primary_keys)
-        for keys in (root.table_key_properties, entry.key_properties):
-            if keys is not None and list(keys) != discovered:
-                self.primary_keys = [self._new_name(name, option="table-key-properties") for name in keys]
-                break
-        replication_key = next(
-            (
-                key
-                for key in (root.replication_key, entry.replication_key)
-                if key and key != self.replication_key
-            ),
-            self.replication_key,
-        )
+        method = _changed(self.replication_method, root.forced_replication_method, entry.replication_method)
+        keys = _changed(list(self.primary_keys), root.table_key_properties, entry.key_properties)
+        replication_key = _changed(self.replication_key, root.replication_key, entry.replication_key)
+        self.primary_keys = [self._new_name(name, option="table-key-properties") for name in keys]
         if replication_key:
             self.replication_key = self._new_name(replication_key, option="replication-key")
-        self.forced_replication_method = (
-            root.forced_replication_method or entry.replication_method or self.forced_replication_method
-        )
+        self.forced_replication_method = method
         self._input_schema = entry.schema.to_dict()
 
     @property
@@ -465,3 +454,8 @@ class SQLStream(ColumnarStream):
         ]
         found = "; ".join(parts) or "a value has another type than its column's"
         raise DataError(f"stream '{self.name}': {found}. {self._sql_tap.refusal_advice}")
+
+
+def _changed(discovered: Any, *given: Any) -> Any:
+    """Return the first given value that is there and is not the discovered one, else that."""
+    return next((value for value in given if value and value != discovered), discovered)

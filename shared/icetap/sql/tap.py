@@ -18,7 +18,7 @@ from icetap.sql.stream import SQLStream
 from icetap.tap import IcetapTap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from icetap.sql.dialect import Connection, Dialect, Table
 
@@ -46,7 +46,9 @@ class SQLTap(IcetapTap, abc.ABC):
         connection = self.dialect.connect()
         try:
             streams = [
-                SQLStream(self, table, options=options.of(table.stream))
+                SQLStream(
+                    self, self.with_options(table, options.of(table.stream)), options=options.of(table.stream)
+                )
                 for table in self._readable(self.dialect.tables(connection))
             ]
             streams += [self._query_stream(connection, query, options) for query in queries]
@@ -60,6 +62,10 @@ class SQLTap(IcetapTap, abc.ABC):
             self.logger.warning("%s", message)
         _refuse_duplicates(streams)
         return streams
+
+    def with_options(self, table: Table, options: Mapping[str, Any]) -> Table:  # noqa: ARG002 - for dialects
+        """Return the table as its options ask for it: where a dialect offers more than the catalogue has."""
+        return table
 
     def _readable(self, tables: Sequence[Table]) -> Iterator[Table]:
         for table in tables:
@@ -75,7 +81,7 @@ class SQLTap(IcetapTap, abc.ABC):
 
     def _query_stream(self, connection: Connection, query: QueryOptions, options: StreamOptions) -> SQLStream:
         described = self.dialect.describe(
-            connection, name=query.name, sql=replace_bookmark(without_semicolon(query.sql), "NULL")
+            connection, name=query.name, sql=replace_bookmark(query.sql, "NULL")
         )
         return SQLStream(self, described, options=options.of(query.name), query=query)
 

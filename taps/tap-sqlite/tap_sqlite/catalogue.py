@@ -90,7 +90,7 @@ def _one_by_one(connection: Connection) -> tuple[list[_ColumnRow], list[Table]]:
         try:
             found = connection.rows(_CATALOGUE + " AND t.schema = ?1 AND t.name = ?2", (schema, name))
         except IcetapError as error:
-            reason = str(error).partition(": ")[2].partition(". ")[0]
+            reason = str(error).partition(": ")[2].rpartition(". Check")[0] or str(error)
             broken.append(_unsupported(schema, name, kind, reason))
         else:
             rows += [_ColumnRow(*row) for row in found]

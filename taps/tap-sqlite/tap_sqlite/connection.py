@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,15 +191,20 @@ def translated(path: Path) -> Generator[None, None, None]:
         raise _translation(str(error), path) from error
 
 
+# What the driver puts in front of SQLite's own words; it appends the statement on lines of its own.
+_DRIVER_PREFIX = re.compile(
+    r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:failed to [a-z ]+: |failed to open '.*?': )?", re.IGNORECASE
+)
+
+
 def _translation(text: str, path: Path) -> Exception:
-    # The driver appends the statement on lines of its own, and puts its own name in front.
-    reason = text.splitlines()[0].rpartition("query: ")[2].strip()
-    lowered = text.lower()
-    if "type mismatch in column" in lowered:
+    first_line = text.splitlines()[0]
+    if "Type mismatch in column" in first_line:
         return RefusedValueError()
+    reason = _DRIVER_PREFIX.sub("", first_line)
     for sign, kind, advice in _TRANSLATIONS:
-        if sign in lowered:
-            return kind(f"{path}: {reason.rpartition(': ')[2] or reason}. {advice}")
+        if sign in first_line:
+            return kind(f"{path}: {reason}. {advice}")
     return IcetapError(f"{path}: {reason}")
 
 
@@ -219,5 +225,5 @@ _TRANSLATIONS: tuple[tuple[str, type[IcetapError], str], ...] = (
     ("failed to open", ConfigurationError, "Check that this user may read the file and its folder."),
     ("no such", ConfigurationError, "Check the names in 'queries' and 'where', or discover again."),
     ("syntax error", ConfigurationError, "Check the SQL in 'queries' and 'where'."),
-    ("invalid_argument", ConfigurationError, "Check the SQL in 'queries' and 'where'."),
+    ("INVALID_ARGUMENT", ConfigurationError, "Check the SQL in 'queries' and 'where'."),
 )

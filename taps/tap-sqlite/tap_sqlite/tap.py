@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -10,8 +10,14 @@ from icetap.errors import ConfigurationError
 from icetap.sql.options import STREAM_SETTINGS
 from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
+from tap_sqlite.catalogue import ROWID, with_rowid
 from tap_sqlite.connection import DatabaseFile
 from tap_sqlite.dialect import SQLiteDialect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from icetap.sql.dialect import Table
 
 
 class TapSQLite(SQLTap):
@@ -101,3 +107,7 @@ class TapSQLite(SQLTap):
             number_as=self.config["number_as"],
             type_scan=self.config["type_scan"],
         )
+
+    @override
+    def with_options(self, table: Table, options: Mapping[str, Any]) -> Table:
+        return with_rowid(table) if ROWID in (options.get("key_properties") or ()) else table
