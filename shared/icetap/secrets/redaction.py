@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from typing_extensions import override
 
@@ -40,7 +41,7 @@ class Redactor:
             if value is None:
                 continue
             if schema.get("secret") or schema.get("writeOnly"):
-                for text in _texts(value):
+                for text in _secrets(value):
                     self.add(text)
             elif isinstance(value, Mapping) and "properties" in schema:
                 self.add_settings(value, schema)
@@ -53,15 +54,34 @@ class Redactor:
         return text
 
 
-def _texts(value: object) -> Iterable[str]:
+_CREDENTIAL = re.compile(r"passw|secret|token|key|credential|auth|signature", re.IGNORECASE)
+
+
+def _secrets(value: object) -> Iterable[str]:
+    """Yield the texts to hide in a secret setting.
+
+    Of an object with many properties, as a catalog has, these are the values that are credentials by
+    their name and the passwords in addresses: hiding a `type: rest` would blank out ordinary words.
+    """
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for child in value.values():
-            yield from _texts(child)
     elif isinstance(value, list):
         for child in value:
-            yield from _texts(child)
+            yield from _secrets(child)
+    elif isinstance(value, Mapping):
+        for name, child in value.items():
+            if not isinstance(child, str) or _CREDENTIAL.search(name):
+                yield from _secrets(child)
+            elif password := _password_in(child):
+                yield password
+
+
+def _password_in(address: str) -> str | None:
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        return None
+    return unquote(password) if password else None
 
 
 REDACTOR = Redactor()
