@@ -122,6 +122,8 @@ class StreamDecoder:
         Raises:
             DataError: For a line that is not a RECORD message; a value that does not fit is `Rejected`.
         """
+        if not run.count:
+            return
         before = self.schema
         while True:
             try:

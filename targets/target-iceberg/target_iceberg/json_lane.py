@@ -34,7 +34,7 @@ from target_iceberg.values import settled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_BLOCK_BYTES = 1 << 20  # both cores get work, and a block's text stays in the cache
+_BLOCK_BYTES = 1 << 19  # both cores get work, and a block's text stays in the cache
 _LONG_NUMBER = r"-?[0-9.]*(?:[0-9]{16}|[0-9.]{17}|[eE][-+]?[0-9]{3})"
 """A number that a double may not hold: 16 digits, or an exponent of three digits.
 

@@ -1,7 +1,7 @@
 """Raw bytes from a tap -> runs of RECORD lines per stream, and all other messages, in order.
 
-Lines of one stream share their first bytes (`{"type": "RECORD", "stream": "orders", "record": `). Once
-that head is known, one compiled search finds where a run of such lines ends, so a RECORD costs no Python.
+Lines of one stream share their first bytes (`{"type": "RECORD", "stream": "orders", `). Once that head is
+known, a block of such lines is recognised, and stripped of its heads, as a whole: a RECORD costs no Python.
 Lines of another shape are parsed one by one; any key order and white space is accepted.
 """
 
@@ -45,11 +45,19 @@ class Run:
 
     stream: str
     lines: bytes
-    """Whole lines, each ended by a line feed; none is empty."""
+    """Whole lines, each ended by a line feed; none is empty. Where a line began with its type and stream,
+    these two members are gone: the run says them once."""
     count: int
     first_line: int
     segments: tuple[tuple[int, int], ...] = ()
     """Pairs (row, line number) where the numbering jumps, because other messages stood between."""
+    stripped: int = 0
+    """Bytes that `lines` lacks of what the tap wrote."""
+
+    @property
+    def input_bytes(self) -> int:
+        """How much the tap wrote."""
+        return len(self.lines) + self.stripped
 
     def line_of(self, row: int) -> int:
         """Return the number in the input, from 1, of the run's line at `row`, from 0."""
@@ -120,17 +128,17 @@ def _widen_pipe(fd: int) -> None:
 @dataclass(slots=True)
 class _OpenRun:
     stream: str
-    parts: list[bytes] = field(default_factory=list)
+    parts: list[bytes | memoryview] = field(default_factory=list)
     count: int = 0
-    size: int = 0
     segments: list[tuple[int, int]] = field(default_factory=list)
+    stripped: int = 0
 
-    def add(self, block: bytes, *, count: int, line: int) -> None:
+    def add(self, block: bytes | memoryview, *, count: int, line: int, stripped: int) -> None:
         if not self.segments or self.segments[-1][1] + self.count - self.segments[-1][0] != line:
             self.segments.append((self.count, line))
         self.parts.append(block)
         self.count += count
-        self.size += len(block)
+        self.stripped += stripped
 
     def run(self) -> Run:
         return Run(
@@ -139,6 +147,7 @@ class _OpenRun:
             count=self.count,
             first_line=self.segments[0][1],
             segments=tuple(self.segments) if len(self.segments) > 1 else (),
+            stripped=self.stripped,
         )
 
 
@@ -237,18 +246,28 @@ class _Lines:
             if len(self._heads) > _MAX_HEADS:
                 self._heads.clear()
             head = self._heads[match[0]] = _Head.of(match, line=self._line)
-        found = head.boundary.search(block, position)
-        end = found.end() if found else len(block)
-        lines = block[position:end]
-        self._add(head.stream, lines, count=lines.count(b"\n"))
+        after_head = b"\n" + match[0]
+        saved = len(match[0]) - 1
+        end = len(block)
+        # Nearly always all lines of a block begin alike: taking the heads away tells, and counts them.
+        # Only once per block: where streams alternate, it would cost the block's size for every line.
+        rest = block.replace(after_head, b"\n{") if not position else b""
+        count = (len(block) - len(rest)) // saved + 1
+        if position or count != block.count(b"\n"):
+            found = head.boundary.search(block, position)
+            end = found.end() if found else end
+            rest = block[position:end].replace(after_head, b"\n{")
+            count = (end - position - len(rest)) // saved + 1
+        self._add(head.stream, b"{", count=0)
+        self._add(head.stream, memoryview(rest)[len(match[0]) :], count=count, stripped=count * saved)
         return end
 
-    def _add(self, stream: str, lines: bytes, *, count: int) -> None:
+    def _add(self, stream: str, lines: bytes | memoryview, *, count: int, stripped: int = 0) -> None:
         run = self._open.get(stream)
         if run is None:
             run = self._open[stream] = _OpenRun(stream)
-        run.add(lines, count=count, line=self._line)
-        self._open_bytes += len(lines)
+        run.add(lines, count=count, line=self._line, stripped=stripped)
+        self._open_bytes += len(lines) + stripped
         self._line += count
 
     def _single(self, line: bytes) -> Iterator[Run | Message]:

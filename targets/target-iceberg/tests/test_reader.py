@@ -73,6 +73,40 @@ def test_a_record_is_known_whatever_its_key_order_and_white_space(line, tmp_path
     assert len(items) == 1
 
 
+def test_a_run_says_how_much_the_tap_wrote(tmp_path):
+    odd = b'{"record": {"id": 1}, "stream": "orders", "type": "RECORD"}\n'
+    data = CLASSIC % 1 + CLASSIC % 2 + odd + CLASSIC % 3
+
+    (run,) = read(data, tmp_path)
+
+    assert run.input_bytes == len(data)
+    assert (
+        run.lines == b'{ "record": {"id": 1}}\n{ "record": {"id": 2}}\n' + odd + b'{ "record": {"id": 3}}\n'
+    )
+
+
+def test_a_head_inside_a_record_is_left_alone(tmp_path):
+    inner = b'{"type": "RECORD", "stream": "orders", "record": {}}'
+    data = b'{"type": "RECORD", "stream": "orders", "record": {"id": %s}}\n' % inner
+
+    (run,) = read(data * 3, tmp_path)
+
+    assert [json.loads(line)["record"]["id"] for line in run.lines.splitlines()] == [json.loads(inner)] * 3
+
+
+def test_streams_that_alternate_line_by_line_are_read_in_linear_time(tmp_path):
+    one = b"".join(CLASSIC % i for i in range(60_000))
+    two = one.replace(b'orders", "record": {"id": 1', b'others", "record": {"id": 1')
+    times = []
+    for data in (one, two):
+        start = time.process_time()
+        items = read(data, tmp_path)
+        times.append(time.process_time() - start)
+        assert sum(item.count for item in items) == 60_000
+
+    assert times[1] < max(20 * times[0], 1.0)
+
+
 def test_records_of_interleaved_streams_make_one_run_each_with_their_line_numbers(tmp_path):
     data = b"".join(
         b'{"type":"RECORD","stream":"%s","record":{"id":%d}}\n' % (stream, i)
