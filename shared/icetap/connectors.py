@@ -60,7 +60,8 @@ class Connector:
 def checkout_around(start: Path) -> Path | None:
     """Return the nearest folder, from `start` upwards, that is a checkout with `taps/` or `targets/`."""
     for folder in (start, *start.parents):
-        if (folder / "pyproject.toml").is_file() and any(_manifests(folder)):
+        members = ((folder / pattern).parent.parent for pattern in MEMBERS)
+        if (folder / "pyproject.toml").is_file() and any(parent.is_dir() for parent in members):
             return folder
     return None
 

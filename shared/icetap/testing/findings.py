@@ -251,7 +251,10 @@ def meltano_findings(
     """What `meltano.yml` does not say about a connector, or says otherwise."""
     content = yaml.safe_load(meltano.read_text("utf-8"))
     plugins = [
-        plugin for listed in content["plugins"].values() for plugin in listed if plugin["name"] == command
+        plugin
+        for listed in content["plugins"].values()
+        for plugin in listed or ()
+        if plugin["name"] == command
     ]
     if len(plugins) != 1:
         yield f"meltano.yml has {len(plugins)} plug-ins called {command}"

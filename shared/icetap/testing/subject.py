@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from icetap.settings import SDK_SETTINGS
 from icetap.testing.samples import load_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     from icetap.connectors import Connector
@@ -95,8 +94,8 @@ class Subject:
 
     connector: Connector
     workspace: Path
-    search_path: Sequence[Path] = ()
-    """Folders to import from before anything else: a connector that is not installed."""
+    scripts: Path = field(default_factory=lambda: Path(sysconfig.get_path("scripts")))
+    """The folder of commands of the environment that the connector is installed in."""
 
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
 
@@ -156,27 +155,21 @@ class Subject:
         return self.read(self.sample)
 
     @property
-    def command(self) -> list[str]:
-        """What starts the connector."""
-        script = Path(sysconfig.get_path("scripts")) / self.connector.name
-        if not self.search_path and script.is_file():
-            return [str(script)]
-        module, _, function = self.connector.entry_point.partition(":")
-        return [
-            sys.executable,
-            "-c",
-            f"from {module} import {function.partition('.')[0]} as it; it{_rest(function)}()",
-        ]
-
-    @property
     def environ(self) -> dict[str, str]:
         """This process's variables without settings of connectors, and with byte code kept in the workspace."""
-        owned = ("TAP_", "TARGET_", "MELTANO_", "LOGLEVEL", "SINGER_SDK_", "PYTHONDONTWRITEBYTECODE")
+        owned = (
+            "TAP_",
+            "TARGET_",
+            "MELTANO_",
+            "LOGLEVEL",
+            "SINGER_SDK_",
+            "PYTHONDONTWRITEBYTECODE",
+            "PYTHONPATH",
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith(owned)}
         cache = Path(tempfile.gettempdir()) / f"icetap-conformance-bytecode-{os.getuid()}"
         return {
             **kept,
-            "PYTHONPATH": os.pathsep.join(map(str, self.search_path)),
             "PYTHONPYCACHEPREFIX": str(cache),
         }
 
@@ -198,7 +191,7 @@ class Subject:
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start the connector with pipes at all three ends."""
-        command = [*self.command, *arguments]
+        command = [str(self.scripts / self.connector.name), *arguments]
         if config is not None:
             path = self.new_folder() / "config.json"
             path.write_text(json.dumps(config), "utf-8")
@@ -210,6 +203,7 @@ class Subject:
             stderr=subprocess.PIPE,
             env={**self.environ, **(environ or {})},
             cwd=self.workspace,
+            bufsize=0,  # what a test has read of the output, and only that, is gone from the pipe
         )
 
     def read(
@@ -273,15 +267,12 @@ def _watch_memory(pid: int, peak: list[int]) -> None:
         time.sleep(0.01)
 
 
-def _rest(function: str) -> str:
-    """`TapX.cli` -> `.cli`."""
-    return "".join(f".{part}" for part in function.split(".")[1:])
-
-
 def _selected(catalog: dict[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The catalog with every stream selected and a sample's metadata in it."""
+    """The catalog with every stream selected and a sample's metadata in it, as Meltano writes it: in both places."""
     for stream in catalog["streams"]:
+        rules = metadata.get(stream["tap_stream_id"], {})
+        stream.update({name.replace("-", "_"): value for name, value in rules.items()})
         for entry in stream["metadata"]:
             if not entry["breadcrumb"]:
-                entry["metadata"].update({"selected": True, **metadata.get(stream["tap_stream_id"], {})})
+                entry["metadata"].update({"selected": True, **rules})
     return catalog

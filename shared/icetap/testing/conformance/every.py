@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from icetap.connectors import checkout_around
 from icetap.testing.findings import (
@@ -97,15 +96,15 @@ def test_a_configuration_that_is_not_json_ends_with_exit_code_2(connector: Subje
 
 
 def test_no_secret_is_told(connector: Subject) -> None:
-    secrets = {
-        name: SECRET_CANARY
-        for name, schema in connector.settings.items()
-        if schema.get("secret") and "string" in str(schema.get("type"))
-    }
-    for added in ({}, secrets):
-        config = {**connector.sample.config, **added}
-
-        outcome = connector.run(*_start_only(connector), config=config, environ={"LOGLEVEL": "DEBUG"})
+    """Neither when it works, nor when a secret is wrong or at the wrong place."""
+    secrets = [name for name, schema in connector.settings.items() if schema.get("secret")]
+    works = connector.sample.config
+    texts = {name: SECRET_CANARY for name in secrets if "string" in str(connector.settings[name].get("type"))}
+    wrong: list[dict[str, Any]] = [{name: [[SECRET_CANARY]]} for name in secrets]
+    for added in [{}, texts, *wrong]:
+        outcome = connector.run(
+            *_start_only(connector), config={**works, **added}, environ={"LOGLEVEL": "DEBUG"}
+        )
 
         assert list(leak_findings(outcome, SECRET_CANARY, on_stdout=True)) == []
 
@@ -120,16 +119,13 @@ def test_only_declared_dependencies_are_imported(connector: Subject) -> None:
 
 
 def test_the_package_can_be_imported_alone(connector: Subject) -> None:
-    """No work at import, and no module that only the tests' environment has put in `sys.modules`."""
-    command = [*_python(connector), "-c", f"import {connector.connector.entry_point.partition(':')[0]}"]
+    """No work at import, and nothing that only the tests' environment brings."""
+    module = connector.connector.entry_point.partition(":")[0]
+    command = [str(connector.scripts / "python"), "-I", "-c", f"import {module}"]
 
     done = subprocess.run(command, env=connector.environ, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "")
-
-
-def _python(connector: Subject) -> list[str]:
-    return [sys.executable, *([] if connector.search_path else ["-I"])]
 
 
 def test_the_readme_tells_every_setting(connector: Subject) -> None:

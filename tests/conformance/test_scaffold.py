@@ -1,0 +1,67 @@
+"""A tap that `icetap new tap` has just written passes the whole suite."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from icetap.testing.checkouts import document, scaffolded
+from icetap.testing.conformance import every, taps
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def suite_of(module):
+    """The tests of a module of the suite, by name."""
+    return [
+        pytest.param(function, id=name)
+        for name, function in vars(module).items()
+        if name.startswith("test_") and inspect.isfunction(function)
+    ]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A fresh tap after `make docs`."""
+    subject = scaffolded(tmp_path_factory.mktemp("scaffold"))
+    document(subject, ROOT / "docs" / "generator")
+    return subject
+
+
+@pytest.mark.parametrize("conforms", [*suite_of(every), *suite_of(taps)])
+def test_a_fresh_tap_passes(fresh, conforms):
+    conforms(fresh)
+
+
+def test_the_tests_that_come_with_a_fresh_tap_pass(fresh):
+    command = [
+        str(fresh.scripts / "python"),
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(fresh.connector.folder),
+    ]
+
+    done = subprocess.run(command, env=fresh.environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("tool", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_a_fresh_tap_follows_the_style_of_the_house(fresh, tool):
+    checkout = fresh.connector.folder.parents[1]
+    (checkout / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *tool, "--no-cache", str(fresh.connector.folder)],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
