@@ -103,13 +103,10 @@ class StreamDecoder:
         self._declared_names = [one.name for one in self._declared]
         self._set_fields(self._declared)
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of the next batch: the declared ones, then those found."""
-        return pa.schema([settled(one) for one in self._fields if not pa.types.is_null(one.type)])
-
     def _set_fields(self, fields: Sequence[pa.Field]) -> None:
         self._fields = list(fields)
+        self.schema = pa.schema([settled(one) for one in fields if not pa.types.is_null(one.type)])
+        """The columns of the next batch: the declared ones, then those found."""
         deleted = pa.field(DELETED_AT, pa.string())
         self._fast = JsonLane([*fields, deleted])
         self._exact = RowLane([*fields, deleted.with_metadata({"icetap.kind": "text"})])

@@ -7,13 +7,14 @@ must never pass through a float. `parse_json` and `dump_json` are inverse to eac
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import MAX_EMAX, Decimal, InvalidOperation
 from typing import Any, Self
 
 from typing_extensions import override
 
 _MAX_INT_DIGITS = 4000
 """Python refuses to parse longer integers from text (sys.set_int_max_str_digits); they stay text."""
+_MAX_EXPONENT = MAX_EMAX
 
 
 class NumberText(float):
@@ -32,8 +33,17 @@ class NumberText(float):
         return number
 
     def exact(self) -> Decimal:
-        """Return the value with all its digits; infinite or NaN for JSON that is none."""
-        return Decimal(self.text)
+        """Return the value with all its digits; infinite or NaN for what JSON does not have.
+
+        An exponent of more than 18 digits becomes the largest or smallest that a Decimal has.
+        """
+        try:
+            return Decimal(self.text)
+        except InvalidOperation:
+            sign = "-" if self.text.startswith("-") else ""
+            return Decimal(
+                f"{sign}1E-{_MAX_EXPONENT}" if "-" in self.text[1:] else f"{sign}1E+{_MAX_EXPONENT}"
+            )
 
     @override
     def __eq__(self, other: object) -> bool:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.types import TIME, TIMESTAMP, TIMESTAMPTZ, kind_of
+from target_iceberg.json_text import NumberText
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +114,7 @@ def lossy_doubles(texts: pa.StringArray, doubles: pa.DoubleArray) -> int:
     differs = pc.not_equal(texts, doubles.cast(pa.string()))
     suspects = pc.filter(texts, differs), pc.filter(doubles, differs)
     return sum(
-        Decimal(text) != Decimal(repr(double))
+        NumberText(text).exact() != Decimal(repr(double))
         for text, double in zip(*(array.to_pylist() for array in suspects), strict=True)
         if double is not None
     )

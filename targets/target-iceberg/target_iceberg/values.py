@@ -55,8 +55,12 @@ def build(field: pa.Field, values: Sequence[Any]) -> Typed:
     kind = field.type
     match kind_of(field):
         case "json":
-            return _each(pa.string(), values, _json_of)
+            sent = _as_sent(values)
+            return Typed(sent) if sent is not None else _each(pa.string(), values, _json_of)
         case "text":
+            sent = _as_sent(values)
+            if sent is not None and not pc.any(pc.match_substring_regex(sent, r'^["{[]')).as_py():
+                return Typed(sent)
             return _each(pa.string(), values, _text_of)
     if pa.types.is_nested(kind):
         return _nested(field, [_parsed(value) for value in values])
@@ -67,6 +71,14 @@ def build(field: pa.Field, values: Sequence[Any]) -> Typed:
     if travels_as_string(field):
         return _strings(field, values)
     return _scalars(kind, values)
+
+
+def _as_sent(values: Sequence[Any]) -> pa.StringArray | None:
+    """Return the JSON text of raw values, null for null; None when some have been parsed."""
+    if set(map(type, values)) != {msgspec.Raw}:
+        return None
+    text = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
+    return pc.if_else(pc.equal(text, "null"), pa.scalar(None, pa.string()), text)
 
 
 def settled(field: pa.Field) -> pa.Field:
@@ -105,6 +117,9 @@ def _each(kind: pa.DataType, values: Sequence[Any], convert: Callable[[Any], Any
         except _RefusedError as refused:
             converted.append(None)
             bad[row] = str(refused)
+        except RecursionError:
+            converted.append(None)
+            bad[row] = "nested too deeply"
     return Typed(pa.array(converted, kind), bad=bad)
 
 
@@ -205,7 +220,6 @@ def _numbers(kind: pa.DataType, values: Sequence[Any]) -> Typed:
 
 
 def _from_text(kind: pa.DataType, text: pa.StringArray) -> Typed:
-    text = pc.if_else(pc.equal(text, "null"), pa.scalar(None, pa.string()), text)
     if pa.types.is_decimal(kind):
         unquoted = pc.replace_substring_regex(text, f'^"({_DECIMAL.pattern})"$', r"\1")
         return Typed(within_precision(unquoted.cast(kind)))

@@ -180,6 +180,11 @@ def test_free_form_json_keeps_its_digits_and_its_quotes(text):
         pytest.param(INTEGER, "1.5", "expected an integer, found a number with a fraction", id="fraction"),
         pytest.param(INTEGER, "9223372036854775808", "an integer beyond 64 bits", id="2^63"),
         pytest.param(INTEGER, "1e999999", "an integer beyond 64 bits", id="huge-exponent"),
+        pytest.param(INTEGER, "1e9999999999999999999", "an integer beyond 64 bits", id="exponent-of-19-digits"),
+        pytest.param(INTEGER, "1e-9999999999999999999", "expected an integer, found a number with a fraction", id="tiny"),
+        pytest.param(NUMBER, "1e9999999999999999999", "a number beyond the range of a double", id="double-exponent"),
+        pytest.param(decimal(10, 2), "1e9999999999999999999", "does not fit decimal(10,2): too many digits", id="decimal-19"),
+        pytest.param(decimal(10, 2), "-1e-9999999999999999999", "does not fit decimal(10,2): too many digits", id="decimal-tiny"),
         pytest.param(INTEGER, "9" * 5000, "an integer beyond 64 bits", id="5000-digits"),
         pytest.param(INTEGER, "NaN", "NaN or Infinity, which JSON does not have", id="nan-into-integer"),
         pytest.param(INT32, "2147483648", "an integer beyond 32 bits", id="2^31-into-int"),
@@ -251,6 +256,7 @@ def test_a_value_that_does_not_fit_is_refused_with_its_reason(schema, text, reas
         pytest.param(NUMBER, "9007199254740993", 2.0**53, id="2^53+1"),
         pytest.param(NUMBER, "1234567890123456.78", 1234567890123456.8, id="18-digits"),
         pytest.param(NUMBER, "1e-400", 0.0, id="underflow"),
+        pytest.param(NUMBER, "-1e-9999999999999999999", -0.0, id="underflow-by-far"),
         pytest.param(
             INSTANT, '"2024-01-01T00:00:00.123456789Z"', datetime(2024, 1, 1, 0, 0, 0, 123456, UTC), id="ns"
         ),
@@ -329,6 +335,18 @@ def test_a_record_nested_too_deeply_is_refused_and_does_not_end_the_process():
 
     assert decoded.batch.column("id").to_pylist() == [1]
     assert [one.reason for one in decoded.rejected] == ["nested too deeply"]
+
+
+def test_free_form_json_of_any_depth_is_kept_or_refused_and_never_a_crash():
+    decoder = StreamDecoder("s", schema_from_singer({"properties": {"id": INTEGER, "v": ANYTHING}}))
+    for depth in (10, 300, 600, 900, 5_000, 100_000):
+        text = b"[" * depth + b"]" * depth
+        for odd in (b"1", b"1.0"):
+            (decoded,) = decoder.decode(run_of(b'{"id": %s, "v": %s}' % (odd, text)))
+            if depth > 10 and decoded.rejected:
+                assert decoded.rejected[0].reason == "nested too deeply"
+            else:
+                assert decoded.batch.column("v").to_pylist() == [text.decode()]
 
 
 @pytest.mark.parametrize(
