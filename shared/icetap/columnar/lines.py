@@ -66,14 +66,30 @@ def _joined(batch: pa.RecordBatch, opening: str, closing: str) -> pa.Buffer:
     return lines.buffers()[2]
 
 
-def line_lengths(batch: pa.RecordBatch) -> pa.Array:
-    """Return an upper bound, in bytes, of each record's line; strings count as if all were escaped.
+def too_long(batch: pa.RecordBatch) -> pa.Array | None:
+    """Return a mask of the records whose line exceeds `MAX_LINE_BYTES`, or None when there are none.
 
-    Only columns of unbounded length are looked at; 64 KiB stand for the rest.
+    An upper bound is cheap and nearly always enough; only records above it are written out to see.
     """
-    total = pa.scalar(65_536, pa.int64())
+    bound = _longest_lengths(batch)
+    if isinstance(bound, int):
+        return None
+    suspects = pc.indices_nonzero(pc.greater(bound, MAX_LINE_BYTES)).to_pylist()
+    found = {row for row in suspects if _line_bytes(batch.slice(row, 1)) > MAX_LINE_BYTES}
+    return pa.array([row in found for row in range(batch.num_rows)], pa.bool_()) if found else None
+
+
+def _longest_lengths(batch: pa.RecordBatch) -> pa.Array | int:
+    """Return an upper bound of each line: six bytes for one (`\\u0000`), 64 KiB for what is short."""
+    total: pa.Array | int = 65_536
     for array in batch.columns:
         if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
             length = pc.cast(pc.fill_null(pc.binary_length(array), 0), pa.int64())
-            total = pc.add(total, pc.multiply(length, 2))
+            total = pc.add(total, pc.multiply(length, 6))
+        elif pa.types.is_nested(array.type):
+            total = pc.add(total, pa.repeat(pa.scalar(array.nbytes * 6, pa.int64()), len(array)))
     return total
+
+
+def _line_bytes(record: pa.RecordBatch) -> int:
+    return sum(block.size for block in record_lines(record, stream=""))

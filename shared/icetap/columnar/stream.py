@@ -16,7 +16,7 @@ from typing_extensions import override
 from icetap.columnar.batches import BatchFolder, batch_root
 from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lanes import ArrowLane, Lane, MappedLane, RecordLane
-from icetap.columnar.lines import MAX_LINE_BYTES, line_lengths
+from icetap.columnar.lines import too_long
 from icetap.errors import ConfigurationError, DataError
 from icetap.types import singer_from_schema
 
@@ -190,13 +190,13 @@ class ColumnarStream(Stream, abc.ABC):
                     advice="The Arrow lane ('batch_config') keeps them.",
                 )
                 return self._sendable(batch, lane)
-        too_long = pc.greater(line_lengths(batch), MAX_LINE_BYTES)
-        if isinstance(too_long, pa.BooleanScalar) or not pc.any(too_long).as_py():
+        mask = too_long(batch)
+        if mask is None:
             return batch
         return self.leave_out(
             batch,
-            too_long,
-            reason="the record's line could be longer than 50 MiB, Meltano's limit",
+            mask,
+            reason="the record's line is longer than 50 MiB, Meltano's limit",
             advice="The Arrow lane ('batch_config') has no such limit.",
         )
 

@@ -35,4 +35,4 @@ def _replace(sql: str, text_for: Callable[[str], str]) -> str:
 
 def without_semicolon(sql: str) -> str:
     """Return the query without white space and semicolons at its end, so that it fits in parentheses."""
-    return sql.strip().rstrip(";").rstrip()
+    return sql.strip().rstrip("; \t\r\n")

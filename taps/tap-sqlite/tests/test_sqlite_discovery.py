@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from icetap.errors import ConfigurationError
 from tap_sqlite.tap import TapSQLite
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from icetap.errors import ConfigurationError, DataError, StateError
 
 ORDERS = "CREATE TABLE orders (id INTEGER PRIMARY KEY, total REAL, updated_at DATETIME); CREATE INDEX u ON orders (updated_at)"

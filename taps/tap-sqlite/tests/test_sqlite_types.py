@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+
 from icetap.errors import DataError
 from icetap.types import schema_from_singer
 from tap_sqlite.types import affinity, meaning
