@@ -1,0 +1,173 @@
+"""A tap and a loader as processes with a pipe between them, and what happens when one of them is killed.
+
+The pump moves lines as Meltano does, so a kill can be aimed at the moment when a certain line has passed. The state
+that is kept is what Meltano would keep: the last line that the loader printed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A signal for `whom` (`tap`, `target` or `both`), `delay` seconds after line `line` has passed."""
+
+    whom: str
+    signum: int
+    line: int
+    delay: float
+
+    def __str__(self):
+        name = signal.Signals(self.signum).name
+        return f"{name} to {self.whom} {self.delay:.3f} s after line {self.line}"
+
+
+@dataclass
+class Ran:
+    """How a run ended."""
+
+    tap: int
+    target: int
+    states: list[dict[str, Any]]
+    lines: int
+    killed: bool
+    log: str
+
+    @property
+    def is_good(self):
+        return self.tap == 0 and self.target == 0
+
+    def require(self):
+        """Return the run, which must have gone well."""
+        assert self.is_good, f"tap {self.tap}, target {self.target}\n{self.log[-4000:]}"
+        return self
+
+
+@dataclass
+class Pipe:
+    """One pipeline: a tap's command, a loader's configuration, and the state between runs."""
+
+    folder: Path
+    tap: dict[str, Any]
+    target: dict[str, Any]
+    environ: dict[str, str] = field(default_factory=dict)
+    tap_command: Sequence[str] = (str(BIN / "tap-sqlite"),)
+    target_command: Sequence[str] = (str(BIN / "target-iceberg"),)
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.target = {"warehouse": str(self.folder / "warehouse"), **self.target}
+
+    @property
+    def warehouse(self):
+        return Path(self.target["warehouse"])
+
+    def run(self, *, kill: Kill | None = None, **target: Any) -> Ran:
+        """Run once from the kept state, and keep the last state that the loader prints."""
+        state = self._file("state.json", self.state)
+        tap = [*self.tap_command, "--config", self._file("tap.json", self.tap), "--state", state]
+        loader = [*self.target_command, "--config", self._file("target.json", {**self.target, **target})]
+        ran = run_processes(tap, loader, folder=self.folder, environ=self.environ, kill=kill)
+        if ran.states:
+            self.state = ran.states[-1]
+        return ran
+
+    def _file(self, name: str, value: Any) -> str:
+        path = self.folder / name
+        path.write_text(json.dumps(value))
+        return str(path)
+
+
+def run_processes(
+    tap: Sequence[str],
+    target: Sequence[str],
+    *,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    kill: Kill | None = None,
+) -> Ran:
+    """Run a tap into a target; at the end of either, the other one ends as under Meltano."""
+    log = folder / "log.txt"
+    with log.open("wb") as errors:
+        options: dict[str, Any] = {
+            "cwd": folder,
+            "stderr": errors,
+            "env": {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), **(environ or {})},
+        }
+        loader = subprocess.Popen(target, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+        source = subprocess.Popen(tap, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
+        printed: list[bytes] = []
+        reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
+        reader.start()
+        shot = _Shot(kill, tap=source, target=loader)
+        watchdog = threading.Timer(SECONDS, lambda: [process.kill() for process in (source, loader)])
+        watchdog.start()
+        lines = _pump(source, loader, shot)
+        codes = source.wait(), loader.wait()
+        shot.cancel()
+        watchdog.cancel()
+        reader.join()
+    states = [json.loads(line) for line in printed if line.strip().startswith(b"{")]
+    return Ran(*codes, states, lines, shot.hit, log.read_text("utf-8", "replace"))
+
+
+def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot: "_Shot") -> int:
+    """Move lines until the tap has ended or the loader is gone; return how many passed."""
+    lines = 0
+    try:
+        for line in source.stdout:
+            loader.stdin.write(line)
+            lines += 1
+            shot.passed(lines)
+        loader.stdin.close()
+    except BrokenPipeError:
+        source.stdout.close()
+        source.terminate()
+        try:
+            loader.stdin.close()
+        except BrokenPipeError:
+            pass
+    return lines
+
+
+class _Shot:
+    """Sends the signal of a kill, once, when its line has passed."""
+
+    def __init__(self, kill: Kill | None, **processes: subprocess.Popen[bytes]) -> None:
+        self.kill = kill
+        self.hit = False
+        self._processes = processes
+        self._timer: threading.Timer | None = None
+        if kill is not None and kill.line == 0:
+            self._aim(kill.delay)
+
+    def passed(self, lines: int) -> None:
+        if self.kill is not None and self._timer is None and lines >= self.kill.line:
+            self._aim(self.kill.delay)
+
+    def _aim(self, delay: float) -> None:
+        self._timer = threading.Timer(delay, self._fire)
+        self._timer.start()
+
+    def _fire(self) -> None:
+        for name, process in self._processes.items():
+            if self.kill.whom in {name, "both"} and process.poll() is None:
+                process.send_signal(self.kill.signum)
+                self.hit = True
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()

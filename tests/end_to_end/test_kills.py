@@ -1,0 +1,128 @@
+"""Whatever is killed, and when: after the next complete run the table equals the source, row by row."""
+
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from . import lake
+from .pipes import Kill, Pipe
+from .sources import COLUMNS, Source
+
+MODES = {
+    "upsert": {"keyed": True, "incremental": True},
+    "append without keys": {"keyed": False, "incremental": True},
+    "full reads with keys": {"keyed": True, "incremental": False},
+    "full reads without keys": {"keyed": False, "incremental": False},
+}
+LANES = {"record": {}, "arrow": {"batch_config": {"encoding": {"format": "arrow"}}}}
+ROWS = 2500
+SEED = 20261121
+
+
+@dataclass
+class Chain:
+    """One pipeline that is killed again and again, its source changing in between."""
+
+    source: Source
+    pipe: Pipe
+    rng: random.Random
+    story: list[str] = field(default_factory=list)
+    kills: int = 0
+
+    def go(self, kills: int) -> int:
+        """Kill this often, completing and comparing now and then; return the runs that were made."""
+        for number in count(1):
+            if self.kills >= kills:
+                break
+            assert number <= 3 * kills, f"most kills came too late: {self.story}"
+            if self.rng.random() < 0.5:
+                self.source.change()
+                self.story.append("source changed")
+            self.one_kill()
+            if self.rng.random() < 0.2:
+                self.complete()
+        self.complete()
+        return number
+
+    def one_kill(self) -> None:
+        """Run, kill, and keep the state that Meltano would have kept."""
+        start = self.pipe.state
+        lines = len(self.source.rows()) if self.lane_has_lines else 12
+        kill = Kill(
+            self.rng.choice(["tap", "target", "target", "both"]),
+            self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
+            self.rng.randrange(1, lines),
+            self.rng.choice([0, self.rng.random() * 0.1, self.rng.random() * 1.2]),
+        )
+        ran = self.pipe.run(kill=kill)
+        if kill.whom == "both":
+            # Lines that the loader printed while Meltano was being stopped may be lost.
+            kept = self.rng.randrange(0, len(ran.states) + 1)
+            self.pipe.state = [start, *ran.states][kept]
+        self.kills += ran.killed
+        self.story.append(
+            f"{kill}: {'hit' if ran.killed else 'came too late'}, tap {ran.tap}, target {ran.target}, "
+            f"{len(ran.states)} states, kept {self.pipe.state}"
+        )
+
+    @property
+    def lane_has_lines(self):
+        return "batch_config" not in self.pipe.tap
+
+    def complete(self) -> None:
+        """Run to the end, again where a full read was only resumed, and compare."""
+        for _ in range(3):
+            bookmark = self.pipe.state.get("bookmarks", {}).get("rows", {})
+            ran = self.pipe.run()
+            self.story.append(f"complete run from {bookmark}: tap {ran.tap}, target {ran.target}")
+            assert ran.is_good, self.told(ran.log[-3000:])
+            if "position" not in bookmark:
+                break
+        found = lake.query(self.pipe.warehouse, "rows", f"SELECT {COLUMNS} FROM t")
+        difference = lake.differences(self.source.rows(), found)
+        assert not difference, self.told(difference)
+
+    def told(self, end: str) -> str:
+        return "\n".join([*self.story, end])
+
+
+def chain(folder, mode: str, lane: str, *, seed: str, rows: int = ROWS) -> Chain:
+    rng = random.Random(seed)
+    folder.mkdir(parents=True)
+    source = Source(folder / "source.db", **MODES[mode], rng=rng, size=rows)
+    tap = {**source.config, "batch_size": rng.choice([97, 250, 1000]), **LANES[lane]}
+    target = {"batch_size_rows": rng.choice([200, 400, 800]), "flush_seconds": 1}
+    story = [f"seed {seed!r}, tap {tap}, target {target}"]
+    return Chain(source, Pipe(folder, tap, target), rng, story)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_row_is_lost_and_none_comes_twice(mode, tmp_path):
+    def go(lane):
+        print(f"seed {SEED}")
+        one = chain(tmp_path / lane, mode, lane, seed=f"{SEED} {mode} {lane}")
+        one.go(8)
+        return one.kills
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(go, LANES)) >= 16
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("round_number", range(8))
+@pytest.mark.parametrize("mode", MODES)
+def test_no_row_is_lost_in_500_kills(mode, round_number, tmp_path):
+    def go(lane):
+        seed = f"{random.SystemRandom().randrange(10**9)} {mode} {lane}"
+        print(f"seed {seed}")
+        one = chain(tmp_path / lane, mode, lane, seed=seed)
+        one.go(8)
+        return one.kills
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(go, LANES)) >= 16
