@@ -14,7 +14,7 @@ import pyarrow as pa
 from icetap.columnar.batches import default_batch_root
 from icetap.errors import DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
-from target_iceberg import report
+from target_iceberg import metadata, report
 from target_iceberg.arrow_lane import BatchFiles
 from target_iceberg.commit import new_run_id
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
@@ -51,6 +51,12 @@ class _Stream:
     evolution: Evolution
     keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of the next batch, those of the record's metadata among them."""
+        own = self.decoder.schema
+        return metadata.beside(own) if self.settings.add_record_metadata else own
 
 
 class Loader:
@@ -128,7 +134,7 @@ class Loader:
                 f"({', '.join(keys)}). Set 'streams.{name}.key_properties' to one key."
             )
         else:
-            known.decoder = StreamDecoder(name, columns)
+            known.decoder = StreamDecoder(name, columns, record_metadata=settings.add_record_metadata)
             known.schema = message["schema"]
             self._admit(known)
 
@@ -142,8 +148,9 @@ class Loader:
     ) -> _Stream:
         name = message["stream"]
         identifier = table_identifier(name, settings=settings, pipeline=self._run.pipeline)
-        # Rows read "id" and "Id" as one column; a new table is planned as if an empty one were widened.
-        planned = plan_evolution(pa.schema([]), columns, identifier_case=settings.identifier_case)
+        everything = metadata.beside(columns) if settings.add_record_metadata else columns
+        # A new table is planned as if an empty one were widened.
+        planned = plan_evolution(pa.schema([]), everything, identifier_case=settings.identifier_case)
         table = open_table(
             self._catalog,
             identifier,
@@ -155,7 +162,7 @@ class Loader:
         remembered = json.loads(table.properties.get(NAMES, "{}"))
         evolution = plan_evolution(
             schema_from_iceberg(table.schema()),
-            columns,
+            everything,
             policy=settings.schema_policy,
             names=remembered,
             identifier_case=settings.identifier_case,
@@ -164,7 +171,14 @@ class Loader:
         check_table(table, keys=own_keys, stream=name)
         load = StreamLoad(name, table, keys=own_keys, settings=settings, run=self._run)
         load.is_incremental = bool(message.get("bookmark_properties"))
-        stream = _Stream(load, StreamDecoder(name, columns), settings, message["schema"], evolution, keys)
+        stream = _Stream(
+            load,
+            StreamDecoder(name, columns, record_metadata=settings.add_record_metadata),
+            settings,
+            message["schema"],
+            evolution,
+            keys,
+        )
         self._admit(stream)
         return stream
 
@@ -172,7 +186,7 @@ class Loader:
         """Find a column for everything that the decoder knows, as the contract allows."""
         evolution = plan_evolution(
             stream.load.schema_stage.columns,
-            stream.decoder.schema,
+            stream.columns,
             policy=stream.settings.schema_policy,
             names=json.loads(stream.load.names),
             identifier_case=stream.settings.identifier_case,
@@ -234,6 +248,8 @@ class Loader:
         batch = decoded.batch
         if not batch.num_rows:
             return
+        if stream.settings.add_record_metadata:
+            batch = metadata.with_metadata(batch, decoded)
         if decoded.new_fields or not stream.evolution.schema.equals(stream.load.schema_stage.columns):
             self._admit(stream)
         evolution = with_overflow(stream.evolution, batch, policy=stream.settings.schema_policy)
