@@ -31,9 +31,14 @@ def conform_columns(
 
     Raises:
         pa.ArrowInvalid: When a value does not fit its column exactly.
+        ValueError: When a column of the batch has no place: nothing is dropped in silence.
     """
+    if homeless := [name for name in batch.schema.names if name not in mapping]:
+        raise ValueError(f"the columns {homeless} are not part of the evolution that was planned")
     arrays: dict[str, pa.Array] = {}
     for own, wanted in mapping.items():
+        if own not in batch.schema.names:
+            continue
         array, source = batch.column(own), batch.schema.field(own)
         if own in overflow:
             inexact = inexact_in_double(array)

@@ -87,6 +87,7 @@ def with_overflow(evolution: Evolution, batch: pa.RecordBatch, *, policy: str = 
         name
         for name, target in evolution.mapping.items()
         if name not in evolution.overflow
+        and name in batch.schema.names
         and pa.types.is_integer(batch.schema.field(name).type)
         and pa.types.is_floating(evolution.schema.field(target).type)
         and inexact_in_double(batch.column(name)).true_count
@@ -100,10 +101,11 @@ def with_overflow(evolution: Evolution, batch: pa.RecordBatch, *, policy: str = 
 
 
 def conform(batch: pa.RecordBatch, evolution: Evolution) -> pa.RecordBatch:
-    """Return the rows with the table's columns, in the table's order; columns the stream lacks are null.
+    """Return the rows with the table's columns, in the table's order; columns the batch lacks are null.
 
     Raises:
         pa.ArrowInvalid: When a value does not fit exactly, which `with_overflow` would have shown.
+        ValueError: When the evolution was planned without one of the batch's columns.
     """
     return conform_columns(batch, evolution.schema, mapping=evolution.mapping, overflow=evolution.overflow)
 

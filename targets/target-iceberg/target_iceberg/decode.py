@@ -62,7 +62,7 @@ class Decoded:
     lossy: dict[str, int] = field(default_factory=dict)
     """Per column: values that lost digits that a double, or microseconds, cannot hold."""
     new_fields: list[pa.Field] = field(default_factory=list)
-    """Columns that nobody declared, and columns with such fields inside, new since the last run."""
+    """Columns that nobody declared, and columns with such fields inside, new since the last rows."""
 
 
 @dataclass(slots=True)
@@ -102,6 +102,7 @@ class StreamDecoder:
         self._declared = [one for one in schema if one.name != DELETED_AT]
         self._declared_names = [one.name for one in self._declared]
         self._set_fields(self._declared)
+        self._shown = self.schema
 
     def _set_fields(self, fields: Sequence[pa.Field]) -> None:
         self._fields = list(fields)
@@ -121,16 +122,17 @@ class StreamDecoder:
         """
         if not run.count:
             return
-        before = self.schema
         while True:
             try:
                 parts = self._parts(run)
                 break
             except UndeclaredField:
                 self._learn(run)
-        known = set(before)
-        new = [one for one in self.schema if one not in known]
-        yield from self._assembled(run, parts, new)
+        new = [one for one in self.schema if not _has(self._shown, one)]
+        for decoded in self._assembled(run, parts, new):
+            if decoded.batch.num_rows:
+                self._shown = self.schema
+            yield decoded
 
     def decode_batch_file(self, file: BinaryIO, *, version: int | None = None) -> Iterator[Decoded]:
         """Yield the rows of an Arrow file (see `arrow_lane.BatchFiles`), one record batch at a time.
@@ -216,11 +218,11 @@ class StreamDecoder:
 
     def _would_learn(self, lines: bytes) -> bool:
         """Say whether a found column's type is too narrow, rather than the value at fault."""
-        return self._widened(lines) != self._fields
+        return not _same(self._widened(lines), self._fields)
 
     def _learn(self, run: Run) -> None:
         fields = self._widened(run.lines)
-        if fields == self._fields:
+        if _same(fields, self._fields):
             raise AssertionError(f"stream '{self.stream}': an undeclared field was seen and not found again")
         self._set_fields(fields)
 
@@ -286,6 +288,16 @@ class StreamDecoder:
             )
             findings = _Findings()
             start = end
+
+
+def _same(some: Sequence[pa.Field], others: Sequence[pa.Field]) -> bool:
+    """Compare fields with their kinds: plain text and JSON text are one Arrow type."""
+    return bool(pa.schema(some).equals(pa.schema(others), check_metadata=True))
+
+
+def _has(schema: pa.Schema, one: pa.Field) -> bool:
+    place = schema.get_field_index(one.name)
+    return place >= 0 and bool(schema.field(place).equals(one, check_metadata=True))
 
 
 def _missing_keys(one: pa.Field, array: pa.Array) -> list[int]:

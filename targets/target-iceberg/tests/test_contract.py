@@ -395,3 +395,12 @@ def test_conform_works_on_slices_of_nested_columns():
     conformed.validate(full=True)
     assert conformed.column("v").to_pylist() == values[4:9]
     assert conform(batch[:0], plan(new, old)).num_rows == 0
+
+
+def test_a_batch_may_lack_columns_and_never_loses_one():
+    evolution = plan_evolution(pa.schema([]), columns("a", "b"))
+
+    assert conform(pa.record_batch({"a": [1]}), evolution).to_pylist() == [{"a": 1, "b": None}]
+    assert with_overflow(evolution, pa.record_batch({"a": [1]})) is evolution
+    with pytest.raises(ValueError, match=r"\['c'\]"):
+        conform(pa.record_batch({"a": [1], "c": [2]}), evolution)

@@ -255,6 +255,18 @@ def test_an_undeclared_field_is_learned_once_and_then_decoded_fast(monkeypatch):
     assert calls == [10]
 
 
+def test_a_field_found_in_a_refused_row_is_new_with_the_first_row_that_is_kept():
+    decoder = StreamDecoder("s", schema_of({"id": INTEGER}, "id"))
+
+    refused = only(decoder.decode(run_of('{"id": null, "v": 1}')))
+    kept = only(decoder.decode(run_of('{"id": 1}')))
+    after = only(decoder.decode(run_of('{"id": 1}')))
+
+    assert (refused.batch.num_rows, [one.name for one in refused.new_fields]) == (0, ["v"])
+    assert [one.name for one in kept.new_fields] == ["v"]
+    assert after.new_fields == []
+
+
 def test_a_learned_column_widens_when_a_later_value_does_not_fit():
     decoder = StreamDecoder("s", schema_of({"id": INTEGER}))
 
@@ -265,6 +277,19 @@ def test_a_learned_column_widens_when_a_later_value_does_not_fit():
     assert (second.new_fields, second.rejected) == ([pa.field("v", pa.float64())], [])
     assert third.batch.column("v").to_pylist() == ["x", "3"]
     assert third.rejected == []
+
+
+@pytest.mark.parametrize(("value", "text"), [("5", "5"), ('{"a": 1}', '{"a": 1}')], ids=["number", "object"])
+def test_a_learned_text_column_says_so_when_it_takes_other_values(value, text):
+    """Text, text of any scalar and JSON text are one Arrow type, and yet three kinds of column."""
+    decoder = StreamDecoder("s", schema_of({"id": INTEGER}))
+    only(decoder.decode(run_of('{"v": "x"}')))
+
+    second = only(decoder.decode(run_of(f'{{"v": {value}}}')))
+
+    assert (second.batch.column("v").to_pylist(), second.rejected) == ([text], [])
+    assert [one.name for one in second.new_fields] == ["v"]
+    assert second.new_fields[0].metadata
 
 
 def test_a_value_that_no_type_holds_is_refused_in_a_learned_column_too():
