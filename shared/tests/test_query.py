@@ -4,6 +4,8 @@ import datetime as dt
 import decimal
 import json
 import math
+import subprocess
+import sys
 import uuid
 
 import click.testing
@@ -415,3 +417,24 @@ def test_a_missing_warehouse_is_told_with_the_next_step(run, monkeypatch, tmp_pa
     assert done.exit_code == 2
     assert "Load something first" in done.stderr
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_query_that_needs_only_the_first_rows_ends_cleanly(tmp_path, attempt):
+    """A thread that still read ahead while the interpreter ended would abort it, though not each time."""
+    catalog = open_catalog({"warehouse": str(tmp_path)})
+    catalog.create_namespace("raw")
+    table = catalog.create_table(
+        "raw.long", iceberg_schema(COLUMNS.empty_table().select(["id", "name"]).schema)
+    )
+    rows = pa.table({"id": pa.array(range(300_000), pa.int64()), "name": ["x" * 20] * 300_000})
+    for _ in range(3):
+        table.append(rows.cast(pa.schema([COLUMNS.field("id"), COLUMNS.field("name")])))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"warehouse": str(tmp_path)}), encoding="utf-8")
+    command = [sys.executable, "-c", "from icetap.cli import main; main()", "query", "--config", str(config)]
+    done = subprocess.run(
+        [*command, "select * from long limit 2"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 4

@@ -8,6 +8,7 @@ batch. The filter itself is applied by Arrow on the rows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -29,6 +30,27 @@ if TYPE_CHECKING:
     from pyiceberg.types import NestedField
 
 BATCH_SIZE = 65_536  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What DuckDB wants of a scanner: a reader of the rows that match.
+
+    Arrow's own scanner would run these Python generators in threads of its own, ahead of the reader, and a
+    query that needs only the first rows would leave them running: the interpreter aborts when it ends under
+    them (seen with pyarrow 26, Python 3.11). This reader runs in the thread that asks it.
+    """
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    row_filter: pc.Expression | None
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Return the matching rows as a stream of batches; its name is that of Arrow's scanner."""
+        if self.row_filter is None:
+            return pa.RecordBatchReader.from_batches(self.schema, self.batches)
+        matching = (batch.filter(self.row_filter) for batch in self.batches)
+        return pa.RecordBatchReader.from_batches(self.schema, matching)
 
 
 class IcebergDataset(ds.Dataset):  # type: ignore[misc]  # pyarrow has no type stubs
@@ -60,11 +82,11 @@ class IcebergDataset(ds.Dataset):  # type: ignore[misc]  # pyarrow has no type s
         columns: Sequence[str] | None = None,
         filter: pc.Expression | None = None,  # noqa: A002 -- the name is pyarrow's
         **_: Any,
-    ) -> ds.Scanner:
-        """Return a scanner of these columns and of the rows that match."""
+    ) -> Scan:
+        """Return the scan of these columns and of the rows that match."""
         names = list(columns) if columns else self._schema.names
         schema = pa.schema([self._schema.field(name) for name in names])
-        return ds.Scanner.from_batches(self._batches(schema, filter), schema=schema, filter=filter)
+        return Scan(schema, self._batches(schema, filter), filter)
 
     def _batches(self, schema: pa.Schema, row_filter: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         stored = [self._stored_names[name] for name in schema.names]
