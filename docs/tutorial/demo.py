@@ -83,7 +83,7 @@ def run(words: Sequence[str], *, log: Path, environment: dict[str, str] | None =
 class Progress:
     """One line that is rewritten where somebody watches, a line every few seconds in a log."""
 
-    EVERY_SECONDS = 3
+    EVERY_SECONDS = 5
 
     def __init__(self, words: str) -> None:
         self.words = words
