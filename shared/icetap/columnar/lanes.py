@@ -7,7 +7,6 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
 from typing_extensions import override
 
 from icetap.columnar.lines import record_lines
@@ -15,6 +14,7 @@ from icetap.columnar.lines import record_lines
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pyarrow as pa
     from singer_sdk.mapper import StreamMap
 
     from icetap.columnar.batches import BatchFile, BatchFolder

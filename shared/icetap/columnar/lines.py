@@ -80,7 +80,7 @@ def too_long(batch: pa.RecordBatch) -> pa.Array | None:
 
 
 def _longest_lengths(batch: pa.RecordBatch) -> pa.Array | int:
-    """Return an upper bound of each line: six bytes for one (`\\u0000`), 64 KiB for what is short."""
+    """Return an upper bound of each line: an escape takes six bytes for one, short columns 64 KiB in all."""
     total: pa.Array | int = 65_536
     for array in batch.columns:
         if pa.types.is_string(array.type) or pa.types.is_binary(array.type):

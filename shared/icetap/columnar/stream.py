@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import abc
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -120,9 +122,9 @@ class ColumnarStream(Stream, abc.ABC):
         self._icetap.write_state()
 
     def bookmark(self) -> dict[str, Any]:
-        """Return the bookmark that this run was given; empty when there was none."""
+        """Return the bookmark that this run was given, empty when there was none; numbers as Python's."""
         found = self.tap_state.get("bookmarks", {}).get(self.name)
-        return dict(found) if found else {}
+        return _plain_numbers(found) if found else {}
 
     # --- lanes ------------------------------------------------------------------------------------
 
@@ -225,3 +227,10 @@ def open_batch_folder(tap: IcetapTap) -> BatchFolder | None:
     if swept := folder.sweep():
         tap.logger.info("Deleted %d batch files that earlier runs left behind", swept)
     return folder
+
+
+def _plain_numbers(value: Any) -> Any:
+    """Return a bookmark with doubles for the decimals that keep its digits on the way through."""
+    if isinstance(value, Mapping):
+        return {key: _plain_numbers(child) for key, child in value.items()}
+    return float(value) if isinstance(value, Decimal) else value

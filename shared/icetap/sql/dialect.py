@@ -161,8 +161,12 @@ class Dialect(abc.ABC):
         """Return where a replication key stands now, without a scan where there is an index."""
 
     @abc.abstractmethod
-    def cursor_from_bookmark(self, text: Any, column: Column, *, current: CursorRange) -> Value:
-        """Return a bookmark's canonical value in the form in which the source stores it.
+    def sample(self, connection: Connection, table: Table, column: Column) -> Value:
+        """Return any value of a column that is not null, as the source stores it, or None."""
+
+    @abc.abstractmethod
+    def cursor_from_bookmark(self, value: Any, column: Column, *, like: Value) -> Value:
+        """Return a bookmark's canonical value in the form of a stored one.
 
         Raises:
             StateError: When it cannot be one of this column's values.

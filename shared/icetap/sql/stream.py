@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,12 @@ import pyarrow.compute as pc
 from typing_extensions import override
 
 from icetap.columnar.stream import ColumnarStream, Page
-from icetap.errors import ConfigurationError, DataError, StateError
+from icetap.errors import ConfigurationError, DataError
 from icetap.settings import did_you_mean
-from icetap.sql.bookmarks import canonical, is_before, is_timestamp
 from icetap.sql.dialect import Column, RefusedValueError, Selection, Table, Value
+from icetap.sql.incremental import IncrementalRead
 from icetap.sql.options import QueryOptions, renamed
 from icetap.sql.prefetch import prefetched
-from icetap.sql.queries import replace_bookmark
 from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
 
     from singer_sdk.singerlib import Catalog
 
-    from icetap.sql.dialect import Connection, CursorRange
+    from icetap.sql.dialect import Connection, Dialect
     from icetap.sql.tap import SQLTap
 
-DEFAULT_LOOKBACK_SECONDS = 300
 BATCH_BYTES = 16 * 1024 * 1024
 
 
@@ -108,7 +105,7 @@ class SQLStream(ColumnarStream):
         self._input_schema = entry.schema.to_dict()
 
     @property
-    def _selected(self) -> dict[str, Column]:
+    def selected_columns(self) -> dict[str, Column]:
         """The columns to read, by their names in the stream; keys and cursor always."""
         always = {*self.primary_keys, self.replication_key}
         declared = (self._input_schema or {}).get("properties")
@@ -123,7 +120,7 @@ class SQLStream(ColumnarStream):
     def columns(self) -> pa.Schema:
         return pa.schema(
             column.field.with_name(name).with_nullable(name not in self.primary_keys)
-            for name, column in self._selected.items()
+            for name, column in self.selected_columns.items()
         )
 
     @override
@@ -138,10 +135,14 @@ class SQLStream(ColumnarStream):
             raise ConfigurationError(
                 f"stream '{self.name}' cannot be read: {self.table.unsupported}. Deselect it, or repair it."
             )
-        connection = self._sql_tap.dialect.connect()
+        connection = self.dialect.connect()
         try:
             if self.replication_method == "INCREMENTAL":
-                yield from self._incremental_pages(connection)
+                read = IncrementalRead(self, connection)
+                self._final_bookmark = read.bookmark
+                for page in read.pages():
+                    self._final_bookmark = read.bookmark
+                    yield page
             elif self.replication_method == "FULL_TABLE":
                 yield from self._full_pages(connection)
             else:
@@ -160,21 +161,18 @@ class SQLStream(ColumnarStream):
         now = time.time_ns() // 1_000_000
         self.version = given["version"] if resumed else max(now, int(given.get("version") or 0) + 1)
         self._final_bookmark = {"version": self.version}
-        conditions, parameters = self._base_conditions()
+        conditions: tuple[str, ...] = ()
         if resumed:
-            conditions += (self._sql_tap.dialect.after(list(position.values()), start=len(parameters) + 1),)
-            parameters += tuple(resumed)
-        selection = Selection(
-            table=self.table,
-            columns=tuple(self._selected.values()),
-            extras=tuple(position.values()),
+            start = len(self.table.parameters) + 1
+            conditions = (self.dialect.after(list(position.values()), start=start),)
+        selection = self.selection(
+            self.table,
             conditions=conditions,
-            parameters=parameters,
+            parameters=tuple(resumed),
+            extras=tuple(position.values()),
             order=tuple(position.values()),
-            limit=self.row_limit,
-            guarded=self._is_guarded,
         )
-        for batch, extras in self._read(connection, selection):
+        for batch, extras in self.read(connection, selection):
             last = dict(zip(position, extras, strict=True))
             can_resume = bool(last) and all(isinstance(value, int | float | str) for value in last.values())
             yield Page(batch, {"version": self.version, "position": last} if can_resume else None)
@@ -194,197 +192,48 @@ class SQLStream(ColumnarStream):
         return [found[name] for name in position]
 
     @property
+    def dialect(self) -> Dialect:
+        """The database this stream reads."""
+        return self._sql_tap.dialect
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """The owner's own condition, if there is one."""
+        where = self.options.get("where")
+        return (f"({where})",) if where else ()
+
+    @property
     def _is_guarded(self) -> bool:
         return self.config.get("on_rejected") == "skip"
 
-    def _base_conditions(self) -> tuple[tuple[str, ...], tuple[Value, ...]]:
-        where = self.options.get("where")
-        return ((f"({where})",) if where else (), self.table.parameters)
-
-    # --- incremental --------------------------------------------------------------------------------
-
-    def _incremental_pages(self, connection: Connection) -> Iterator[Page]:
-        column = self._cursor_column()
-        dialect = self._sql_tap.dialect
-        given = self._given_bookmark()
-        table, self.table = self.table, self._with_bound_query(given, None, column)
-        conditions, _ = self._base_conditions()
-        current = dialect.cursor_range(connection, self.table, column, conditions=conditions)
-        if current.problem:
-            raise DataError(
-                f"stream '{self.name}': column '{column.name}' cannot be the replication key: "
-                f"{current.problem}. Clean the column up, or choose another one, or FULL_TABLE."
-            )
-        self._check_storage_class(given, current)
-        start = self._start(given, column, current)
-        self.table = self._with_bound_query(given, start, column, table=table)
-        self._final_bookmark = given
-        yield from self._null_pages(connection, column, current, is_first=not given)
-        if current.upper is not None:
-            yield from self._cursor_pages(connection, column, current, given=given, start=start)
-
-    def _cursor_column(self) -> Column:
-        if not self.replication_key:
-            raise ConfigurationError(
-                f"stream '{self.name}' is INCREMENTAL but has no replication key. "
-                "Set 'replication-key' in its metadata, or 'streams.<name>.replication_key'."
-            )
-        column = self.columns_by_name[self.replication_key]
-        if len(column.expressions) != 1 or pa.types.is_nested(column.field.type):
-            raise ConfigurationError(
-                f"stream '{self.name}': column '{column.name}' has no declared type that can be compared, so it "
-                "cannot be the replication key. Use a column with a declared type, or a query with CAST."
-            )
-        return column
-
-    def _given_bookmark(self) -> dict[str, Any]:
-        """Return the bookmark if it is one of this replication key."""
-        given = self.bookmark()
-        if given.get("replication_key_value") is None:
-            return {}
-        if given.get("replication_key") != self.replication_key:
-            self.logger.warning(
-                "Stream %s: the bookmark is of another replication key; reading from the start", self.name
-            )
-            return {}
-        return given
-
-    def _check_storage_class(self, given: Mapping[str, Any], current: CursorRange) -> None:
-        before = given.get("storage_class")
-        if before and current.upper is not None and before != current.storage_class:
-            raise StateError(
-                f"stream '{self.name}': the replication key held {before} values when the bookmark was made and "
-                f"holds {current.storage_class} now; the two cannot be compared. "
-                "Run once with --full-refresh, or remove this stream's bookmark."
-            )
-
-    def _lookback(self, column: Column) -> int:
-        configured = self.options.get("lookback_seconds")
-        if not self.primary_keys:
-            if configured:
-                raise ConfigurationError(
-                    f"option 'lookback_seconds' of stream '{self.name}' is {configured}, but the stream has no "
-                    "key by which repeated rows could be recognised. Set it to 0, or give 'key_properties'."
-                )
-            return 0
-        if configured is not None:
-            return int(configured)
-        return DEFAULT_LOOKBACK_SECONDS if is_timestamp(column.field.type) else 0
-
-    def _start(self, given: Mapping[str, Any], column: Column, current: CursorRange) -> Value:
-        """Return the value from which to ask, in the source's own form; None for the first run."""
-        if not given:
-            return None
-        dialect = self._sql_tap.dialect
-        value = dialect.cursor_from_bookmark(given["replication_key_value"], column, current=current)
-        amount = self._lookback(column)
-        return dialect.cursor_before(value, column, amount=amount) if amount else value
-
-    def _with_bound_query(
-        self, given: Mapping[str, Any], start: Value, column: Column, *, table: Table | None = None
-    ) -> Table:
-        """Return the table with the bookmark bound, where the query itself asks for it."""
-        table = table or self.table
-        if self.query is None or not self.query.asks_for_bookmark:
-            return table
-        value: Value = self.query.initial_value if not given else start
-        if given and start is None:
-            value = given["replication_key_value"]
-        placeholder = self._sql_tap.dialect.placeholder(1)
-        return dataclasses.replace(
-            table, source=f"({replace_bookmark(self.query.sql, placeholder)}\n)", parameters=(value,)
-        )
-
-    def _null_pages(
-        self, connection: Connection, column: Column, current: CursorRange, *, is_first: bool
-    ) -> Iterator[Page]:
-        """Read the rows that have no cursor, if it is their turn, else say how many there are."""
-        policy = self.options.get("null_cursor", "first_run")
-        if not current.nulls:
-            return
-        if policy == "always" or (policy == "first_run" and is_first):
-            conditions, parameters = self._base_conditions()
-            selection = Selection(
-                table=self.table,
-                columns=tuple(self._selected.values()),
-                conditions=(*conditions, f"{column.expressions[0]} IS NULL"),
-                parameters=parameters,
-                order=tuple(self.table.position.values()),
-                limit=self.row_limit,
-                guarded=self._is_guarded,
-            )
-            for batch, _ in self._read(connection, selection):
-                yield Page(batch, None)
-            return
-        self.logger.warning(
-            "Stream %s: %d rows have no value in the replication key and are not read (null_cursor: %s)",
-            self.name,
-            current.nulls,
-            policy,
-        )
-
-    def _cursor_pages(
+    def selection(
         self,
-        connection: Connection,
-        column: Column,
-        current: CursorRange,
+        table: Table,
         *,
-        given: dict[str, Any],
-        start: Value,
-    ) -> Iterator[Page]:
-        if not current.has_index and self.query is None:
-            self.logger.warning(
-                "Stream %s: the replication key '%s' has no index, so each run reads and sorts the whole table",
-                self.name,
-                column.name,
-            )
-        dialect = self._sql_tap.dialect
-        cursor = column.expressions[0]
-        conditions, parameters = self._base_conditions()
-        if start is not None and not (self.query and self.query.asks_for_bookmark):
-            parameters += (start,)
-            conditions += (f"{cursor} >= {dialect.placeholder(len(parameters))}",)
-        parameters += (current.upper,)
-        conditions += (f"{cursor} <= {dialect.placeholder(len(parameters))}",)
-        selection = Selection(
-            table=self.table,
-            columns=tuple(self._selected.values()),
-            conditions=conditions,
-            parameters=parameters,
-            order=(cursor, *self.table.position.values()),
+        conditions: Sequence[str] = (),
+        parameters: Sequence[Value] = (),
+        extras: Sequence[str] = (),
+        order: Sequence[str] = (),
+    ) -> Selection:
+        """Return the SELECT of this stream's columns; parameters come after the table's own."""
+        return Selection(
+            table=table,
+            columns=tuple(self.selected_columns.values()),
+            extras=tuple(extras),
+            conditions=(*self.where, *conditions),
+            parameters=(*table.parameters, *parameters),
+            order=tuple(order),
             limit=self.row_limit,
             guarded=self._is_guarded,
         )
-        number = list(self._selected).index(str(self.replication_key))
-        for batch, _ in self._read(connection, selection):
-            bookmark = self._advanced(given, batch.column(number), current)
-            if bookmark is not None:
-                given = self._final_bookmark = bookmark
-            yield Page(batch, bookmark)
-
-    def _advanced(
-        self, given: Mapping[str, Any], cursors: pa.Array, current: CursorRange
-    ) -> dict[str, Any] | None:
-        """Return the bookmark of the largest cursor that was emitted; it never moves back."""
-        if len(cursors) == 0:
-            return None
-        seen = canonical(cursors.slice(len(cursors) - 1))
-        before = given.get("replication_key_value")
-        if before is not None and is_before(seen, before):
-            return None
-        return {
-            "replication_key": self.replication_key,
-            "replication_key_value": seen,
-            "storage_class": current.storage_class,
-        }
 
     # --- batches ------------------------------------------------------------------------------------
 
-    def _read(
+    def read(
         self, connection: Connection, selection: Selection
     ) -> Iterator[tuple[pa.RecordBatch, list[Value]]]:
         """Yield decoded batches, each with the extras of its last row."""
-        row_bytes = self._sql_tap.dialect.row_bytes(connection, self.table, selection.columns)
+        row_bytes = self.dialect.row_bytes(connection, selection.table, selection.columns)
         batch_rows = max(1, min(int(self.config["batch_size"]), BATCH_BYTES // max(1, row_bytes)))
         schema = self.columns
         batches = prefetched(
@@ -446,7 +295,7 @@ class SQLStream(ColumnarStream):
         Raises:
             DataError: Always.
         """
-        findings = self._sql_tap.dialect.refused_values(connection, selection)
+        findings = self.dialect.refused_values(connection, selection)
         parts = [
             f"column '{column.name}' ({column.native_type or 'no declared type'}) holds {count} {found} values"
             + (f", the first at {where}" if where else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from icetap.errors import IcetapError
 from icetap.sql.dialect import Table
@@ -60,15 +60,14 @@ def read_tables(
     connection: Connection,
     *,
     number_as: str,
-    scan: Callable[[str, str, Sequence[tuple[str, str, str]]], Promises] | None,
+    scan: Callable[[str, Promises], Promises] | None,
 ) -> list[Table]:
     """Return tables and views, sorted by schema and name; `main` first.
 
     Args:
         connection: The open file.
         number_as: What declared decimals become.
-        scan: Looks at the stored values: gets the source, its kind, and (column, declared type, promise)
-            of each column; returns the promises that hold.
+        scan: Looks at the stored values: gets the source and what its columns promise, returns what holds.
     """
     try:
         rows = [_ColumnRow(*row) for row in connection.rows(_CATALOGUE)]
@@ -119,7 +118,9 @@ def source_of(schema: str, name: str) -> str:
     return f"{quoted(schema)}.{quoted(name)}"
 
 
-def _table(rows: list[_ColumnRow], *, number_as: str, scan: Any) -> Table:
+def _table(
+    rows: list[_ColumnRow], *, number_as: str, scan: Callable[[str, Promises], Promises] | None
+) -> Table:
     first = rows[0]
     source = source_of(first.schema, first.table)
     # Hidden columns of kind 1 are commands of virtual tables; 2 and 3 are generated, and readable.
@@ -129,7 +130,7 @@ def _table(rows: list[_ColumnRow], *, number_as: str, scan: Any) -> Table:
     key = [row.name for row in key_rows] if _is_never_null(key_rows, first, is_rowid_alias) else []
     promises = {row.name: meaning(row.declared, number_as=number_as) for row in visible}
     if scan is not None:
-        promises = scan(source, first.kind, [(row.name, row.declared, promises[row.name]) for row in visible])
+        promises = scan(source, promises)
     columns = [
         column(
             row.name,

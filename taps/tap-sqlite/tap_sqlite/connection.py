@@ -219,8 +219,10 @@ _TRANSLATIONS: tuple[tuple[str, type[IcetapError], str], ...] = (
     (
         "unable to open",
         ConfigurationError,
-        "Check that this user may read the file, and may write its folder if the database is in WAL mode; "
-        "set 'immutable: true' for a file on read-only media that nobody writes.",
+        (
+            "Check that this user may read the file, and may write its folder if the database is in WAL mode; "
+            "set 'immutable: true' for a file on read-only media that nobody writes."
+        ),
     ),
     ("failed to open", ConfigurationError, "Check that this user may read the file and its folder."),
     ("no such", ConfigurationError, "Check the names in 'queries' and 'where', or discover again."),

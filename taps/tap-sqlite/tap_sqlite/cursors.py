@@ -78,10 +78,10 @@ def earlier(value: Value, column: Column, *, amount: int) -> Value:
     if isinstance(value, str) and is_instant(column):
         separator = "T" if "T" in value else " "
         moment = dt.datetime.fromisoformat(value)
-        floor = dt.datetime.min
-        before = (
-            moment - dt.timedelta(seconds=amount) if moment - floor > dt.timedelta(seconds=amount) else floor
-        )
+        try:
+            before = moment - dt.timedelta(seconds=amount)
+        except OverflowError:  # before the year 1
+            before = moment.replace(year=1, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
         if pa.types.is_date(column.field.type):
             return before.date().isoformat()
         text = before.isoformat(sep=separator)

@@ -41,12 +41,10 @@ class SQLiteDialect(Dialect):
         (version,) = connection.rows("SELECT sqlite_version()")[0]
         return f"SQLite {version}, {self.file.path}"
 
-    def _scan(
-        self, connection: Connection
-    ) -> Callable[[str, str, Sequence[tuple[str, str, str]]], Promises] | None:
+    def _scan(self, connection: Connection) -> Callable[[str, Promises], Promises] | None:
         if not self._type_scan:
             return None
-        return lambda source, kind, columns: scanned(connection, source, columns, is_table=kind == "table")
+        return lambda source, promises: scanned(connection, source, list(promises.items()))
 
     @override
     def tables(self, connection: Any) -> list[Table]:
@@ -63,11 +61,11 @@ class SQLiteDialect(Dialect):
         connection.rows(f"DROP VIEW temp.{view}")
         if not found:
             raise ConfigurationError(f"query '{name}' has no columns")
-        promises = {column: meaning(declared, number_as=self._number_as) for column, declared in found}
+        promises = {item: meaning(declared, number_as=self._number_as) for item, declared in found}
         source = f"({sql}\n)"
         if scan := self._scan(connection):
-            promises = scan(source, "query", [(name, declared, promises[name]) for name, declared in found])
-        columns = (column(name, declared, promises[name], is_table=False) for name, declared in found)
+            promises = scan(source, promises)
+        columns = (column(item, declared, promises[item], is_table=False) for item, declared in found)
         return Table(stream=name, schema="", name=name, kind="query", source=source, columns=tuple(columns))
 
     # --- cursors ------------------------------------------------------------------------------------
@@ -116,14 +114,21 @@ class SQLiteDialect(Dialect):
         return bool(found)
 
     @override
-    def cursor_from_bookmark(self, text: Any, column: Column, *, current: CursorRange) -> Value:
-        if current.upper is None:
-            return None
-        return cursors.stored_form(text, column, like=current.upper)
+    def sample(self, connection: Any, table: Table, column: Column) -> Value:
+        read = column.expressions[0]
+        found = connection.rows(
+            f"SELECT {read} FROM {table.source} WHERE {read} IS NOT NULL LIMIT 1", table.parameters
+        )
+        value: Value = found[0][0] if found else None
+        return value
+
+    @override
+    def cursor_from_bookmark(self, value: Any, column: Column, *, like: Value) -> Value:
+        return cursors.stored_form(value, column, like=like)
 
     @override
     def cursor_before(self, value: Value, column: Column, *, amount: int) -> Value:
-        return None if value is None else cursors.earlier(value, column, amount=amount)
+        return cursors.earlier(value, column, amount=amount)
 
     # --- values that do not fit -----------------------------------------------------------------------
 
@@ -132,13 +137,13 @@ class SQLiteDialect(Dialect):
         self, connection: Any, selection: Selection
     ) -> list[tuple[Column, int, str, str | None]]:
         findings = []
-        for column in selection.columns:
-            if column.refusal is None:
+        for one in selection.columns:
+            if one.refusal is None:
                 continue
-            where = " AND ".join([*selection.conditions, f"({column.refusal})"])
+            where = " AND ".join([*selection.conditions, f"({one.refusal})"])
             rowid = next(iter(selection.table.position.values()), None)
             first = f"min({rowid})" if rowid and len(selection.table.position) == 1 else "NULL"
-            read = quoted(column.name)
+            read = quoted(one.name)
             ((count, classes, place),) = connection.rows(
                 f"SELECT count(*), coalesce(group_concat(DISTINCT typeof({read})), ''), {first} "
                 f"FROM {selection.table.source} WHERE {where}",
@@ -148,7 +153,7 @@ class SQLiteDialect(Dialect):
                 name = next(iter(selection.table.position), "")
                 # A rowid is a place in the file; any other key would be data.
                 is_place = isinstance(place, int) and not isinstance(place, bool)
-                findings.append((column, count, classes, f"{name} {place}" if is_place else None))
+                findings.append((one, count, classes, f"{name} {place}" if is_place else None))
         return findings
 
     # --- sizes --------------------------------------------------------------------------------------

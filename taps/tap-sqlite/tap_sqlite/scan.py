@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tap_sqlite.connection import quoted
@@ -14,94 +16,120 @@ if TYPE_CHECKING:
     from tap_sqlite.connection import Connection
 
 _DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
-_HAS_ZONE = "({0} GLOB '*Z' OR substr({0}, 11) GLOB '*[+-][0-9][0-9]:[0-9][0-9]')"
 _COLUMNS_AT_ONCE = 100
 
 
-def scanned(
-    connection: Connection, source: str, columns: Sequence[tuple[str, str, str]], *, is_table: bool
-) -> Promises:
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is true for any value of a column.
+
+    `large` are integers beyond 53 bits, `other_numbers` integers that are not 0 or 1, `other_texts` ones
+    that do not begin with a date.
+    """
+
+    integers: bool
+    reals: bool
+    texts: bool
+    blobs: bool
+    large: bool
+    other_numbers: bool
+    other_texts: bool
+    times: bool
+    zones: bool
+    zoneless: bool
+    not_json: bool
+
+    @property
+    def numbers(self) -> bool:
+        """Whether there are integers or reals."""
+        return self.integers or self.reals
+
+
+def _questions(read: str) -> dict[str, str]:
+    """Return an SQL expression for each of the facts, true where it is so."""
+    is_date = f"(substr({read}, 1, 10) GLOB '{_DATE}' AND length({read}) <> 11)"
+    has_zone = f"({read} GLOB '*Z' OR substr({read}, 11) GLOB '*[+-][0-9][0-9]:[0-9][0-9]')"
+    is_text = f"typeof({read}) = 'text'"
+    return {
+        "integers": f"typeof({read}) = 'integer'",
+        "reals": f"typeof({read}) = 'real'",
+        "texts": is_text,
+        "blobs": f"typeof({read}) = 'blob'",
+        "large": f"typeof({read}) = 'integer' AND {read} NOT {EXACT_INTEGERS}",
+        "other_numbers": f"typeof({read}) = 'integer' AND {read} NOT IN (0, 1)",
+        "other_texts": f"{is_text} AND NOT {is_date}",
+        "times": f"{is_text} AND length({read}) > 10 AND {is_date}",
+        "zones": f"{is_text} AND {is_date} AND {has_zone}",
+        "zoneless": f"{is_text} AND NOT {has_zone}",
+        "not_json": (
+            f"CASE typeof({read}) WHEN 'text' THEN NOT json_valid({read}) "
+            f"WHEN 'blob' THEN NOT json_valid({read}, 8) END"
+        ),
+    }
+
+
+def scanned(connection: Connection, source: str, promises: Sequence[tuple[str, str]]) -> Promises:
     """Return, for each column, a promise that all its values keep.
 
-    One pass over the table for every hundred columns. What is declared stays where it holds;
-    `is_table` says whether an unknown declared type was applied when the values were stored.
+    One pass over the table for every hundred columns. What is declared stays where it holds.
 
     Args:
         connection: The open file.
         source: The quoted FROM item.
-        columns: Name, declared type and promise of each column.
-        is_table: False for views and queries.
+        promises: Name and declared promise of each column.
     """
-    promises: Promises = {}
-    for start in range(0, len(columns), _COLUMNS_AT_ONCE):
-        some = columns[start : start + _COLUMNS_AT_ONCE]
-        items = [item for name, _, _ in some for item in _aggregates(quoted(name))]
-        (row,) = connection.rows(
-            f"SELECT {', '.join(f'{item} AS a{n}' for n, item in enumerate(items))} FROM {source}"
-        )
-        width = len(items) // len(some)
-        for number, (name, _, promise) in enumerate(some):
-            facts = [bool(value) for value in row[number * width : (number + 1) * width]]
-            promises[name] = _widened(promise, *facts)
-    return promises
+    held: Promises = {}
+    width = len(dataclasses.fields(Facts))
+    for start in range(0, len(promises), _COLUMNS_AT_ONCE):
+        some = promises[start : start + _COLUMNS_AT_ONCE]
+        items = [f"max({question})" for name, _ in some for question in _questions(quoted(name)).values()]
+        select = ", ".join(f"{item} AS a{number}" for number, item in enumerate(items))
+        (row,) = connection.rows(f"SELECT {select} FROM {source}")
+        for number, (name, promise) in enumerate(some):
+            facts = Facts(*map(bool, row[number * width : (number + 1) * width]))
+            held[name] = promise if _holds(promise, facts) else _widened(promise, facts)
+    return held
 
 
-def _aggregates(read: str) -> list[str]:
-    """Return the questions, each answered 1 if it is so for any value."""
-    zone = _HAS_ZONE.format(read)
-    is_instant = f"(substr({read}, 1, 10) GLOB '{_DATE}' AND length({read}) <> 11)"
-    return [
-        f"max(typeof({read}) = 'integer')",
-        f"max(typeof({read}) = 'real')",
-        f"max(typeof({read}) = 'text')",
-        f"max(typeof({read}) = 'blob')",
-        f"max(typeof({read}) = 'integer' AND {read} NOT {EXACT_INTEGERS})",
-        f"max(typeof({read}) = 'integer' AND {read} NOT IN (0, 1))",
-        f"max(typeof({read}) = 'text' AND NOT {is_instant})",
-        f"max(typeof({read}) = 'text' AND length({read}) > 10 AND {is_instant})",
-        f"max(typeof({read}) = 'text' AND {is_instant} AND {zone})",
-        f"max(typeof({read}) = 'text' AND NOT {zone})",
-        f"max(CASE typeof({read}) WHEN 'text' THEN NOT json_valid({read}) WHEN 'blob' THEN NOT json_valid({read}, 8) END)",
-    ]
+def _holds(promise: str, facts: Facts) -> bool:
+    """Say whether all values keep a promise."""
+    match promise:
+        case "any":
+            return False  # what is stored says more than no type
+        case "boolean":
+            return not (facts.reals or facts.texts or facts.blobs or facts.other_numbers)
+        case "integer":
+            return not (facts.reals or facts.texts or facts.blobs)
+        case "real" | "number":
+            return not (facts.texts or facts.blobs or facts.large)
+        case "text":
+            return not (facts.numbers or facts.blobs)
+        case "binary":
+            return not (facts.numbers or facts.texts)
+        case "json":
+            return not facts.not_json
+        case "time":
+            return not (facts.numbers or facts.blobs)
+        case "date":
+            return not (facts.numbers or facts.blobs or facts.other_texts or facts.times)
+        case "timestamp" | "timestamptz":
+            wrong_zone = facts.zones if promise == "timestamp" else facts.zoneless
+            return not (facts.numbers or facts.blobs or facts.other_texts or wrong_zone)
+        case _:
+            return not (facts.texts or facts.blobs)
 
 
-def _widened(
-    promise: str,
-    has_integer: bool,
-    has_real: bool,
-    has_text: bool,
-    has_blob: bool,
-    has_large: bool,
-    has_other_than_bits: bool,
-    has_other_text: bool,
-    has_time: bool,
-    has_zone: bool,
-    has_zoneless: bool,
-    has_other_than_json: bool,
-) -> str:
-    if promise == "json" and not has_other_than_json:
-        return promise
-    if promise == "boolean" and not (has_real or has_text or has_blob or has_other_than_bits):
-        return promise
-    if promise in {"date", "timestamp", "timestamptz"} and has_text:
-        if not (has_integer or has_real or has_blob or has_other_text or (has_zone and has_zoneless)):
-            if has_zone:
-                return "timestamptz"
-            return (
-                promise if promise != "timestamptz" and not (promise == "date" and has_time) else "timestamp"
-            )
-    if promise == "time" and has_text and not (has_integer or has_real or has_blob):
-        return promise
-    if has_blob:
-        return "binary" if not (has_integer or has_real or has_text) else promise
-    if has_text:
-        return "text" if not (has_integer or has_real) else "any"
-    if has_real:
-        if has_large:
-            return "any"
-        return promise if promise in {"real", "number"} or promise.startswith("decimal") else "number"
-    if has_integer:
-        if promise in {"real", "number"} and not has_large:
-            return promise
-        return promise if promise.startswith("decimal") else "integer"
-    return promise
+def _widened(promise: str, facts: Facts) -> str:
+    """Return a promise that the values keep, or the old one when no type holds numbers or texts and blobs."""
+    is_instant = promise in {"date", "timestamp", "timestamptz"}
+    if is_instant and not (
+        facts.numbers or facts.blobs or facts.other_texts or (facts.zones and facts.zoneless)
+    ):
+        return "timestamptz" if facts.zones else "timestamp"
+    if facts.blobs:
+        return "binary" if not (facts.numbers or facts.texts) else promise
+    if facts.texts:
+        return "any" if facts.numbers else "text"
+    if facts.reals:
+        return "any" if facts.large else "number"
+    return "integer" if facts.integers else promise

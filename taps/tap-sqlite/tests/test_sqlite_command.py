@@ -180,7 +180,7 @@ def test_a_signal_ends_the_run_after_a_whole_line(database, tmp_path, signum, co
     assert process.returncode == code, errors
     lines = (head + rest).splitlines(keepends=True)
     assert lines[-1].endswith(b"\n")
-    assert [json.loads(line)["type"] for line in lines if line][0] == "STATE"
+    assert next(json.loads(line)["type"] for line in lines if line) == "STATE"
     assert len(lines) < 200_000
     assert b"Traceback" not in errors
     if lane == "arrow":
