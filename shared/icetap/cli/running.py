@@ -120,8 +120,8 @@ def _settings_file(connection: Connection) -> Iterator[Path | None]:
     if not connection.settings:
         yield None
         return
-    # mkdtemp makes the folder with mode 0700.
-    with tempfile.TemporaryDirectory(prefix="icetap-") as folder:
+    with tempfile.TemporaryDirectory(prefix="icetap-") as folder:  # mode 0700
         path = Path(folder) / "config.json"
+        path.touch(mode=0o600)
         path.write_text(json.dumps(connection.settings, default=str), "utf-8")
         yield path

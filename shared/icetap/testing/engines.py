@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from icetap.testing.servers import (
     maven_jars,
     program,
     python_environment,
+    real_server,
     stop,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import duckdb
 
@@ -79,6 +81,8 @@ class Spark:
     catalog: str
     """Its name in SQL: tables are `catalog.namespace.table`."""
 
+    version: str = ""
+
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Run one statement; return its rows as Python values (instants without a zone are in UTC).
 
@@ -117,6 +121,18 @@ class Spark:
             stop(self.process)
 
 
+@contextmanager
+def spark_session(catalog_properties: Mapping[str, str], *, catalog: str = "icetap") -> Iterator[Spark]:
+    """Start Spark as `start_spark` does, or skip the test; the session ends with the block."""
+    with real_server("Spark with Iceberg") as answers:
+        spark = start_spark(catalog_properties, catalog=catalog)
+        answers(f"{spark.version}, from PyPI and Maven")
+    try:
+        yield spark
+    finally:
+        spark.close()
+
+
 def start_spark(catalog_properties: Mapping[str, str], *, catalog: str = "icetap") -> Spark:
     """Start Spark on the catalog that pyiceberg uses.
 
@@ -127,7 +143,7 @@ def start_spark(catalog_properties: Mapping[str, str], *, catalog: str = "icetap
     Raises:
         NotAvailableError: When Java, pyspark or the jars cannot be had.
     """
-    java = program("java")
+    program("java")
     jars = maven_jars("spark-4.0-iceberg-1.11.0", SPARK_JARS)
     python = python_environment("pyspark-4.0", [PYSPARK])
     settings = _spark_settings(catalog_properties, catalog, jars)
@@ -141,11 +157,10 @@ def start_spark(catalog_properties: Mapping[str, str], *, catalog: str = "icetap
     )
     session = Spark(process, catalog)
     try:
-        version = session.sql("SELECT version() AS v")[0]["v"]
+        session.version = session.sql("SELECT version() AS v")[0]["v"].split()[0]
     except RuntimeError as error:
         stop(process)
         raise NotAvailableError(f"Spark does not start: {error}") from error
-    LEDGER.used["Spark with Iceberg"] = f"{version.split()[0]} from PyPI and Maven, {java}"
     return session
 
 
