@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icetap import types
-from icetap.settings import SDK_SETTINGS
+from plugins import FROM_THE_SDK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,15 +82,16 @@ def default_words(setting: Setting) -> str:
     return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
+def row(setting: Setting) -> list[str]:
+    """A setting as a line of a table."""
+    return [f"`{setting.name}`", type_words(setting), default_words(setting), setting.description]
+
+
 def settings_table(plugin: Plugin) -> str:
     """The connector's own settings as a table, those of the SDK as a sentence."""
-    own = [setting for setting in plugin.settings() if setting.name not in SDK_SETTINGS]
-    rows = [
-        [f"`{setting.name}`", type_words(setting), default_words(setting), setting.description]
-        for setting in own
-    ]
-    text = table(["Setting", "Takes", "Default", "What it does"], rows)
-    shared = [f"`{setting.name}`" for setting in plugin.settings() if setting.name in SDK_SETTINGS]
+    own = [setting for setting in plugin.settings() if setting.name not in FROM_THE_SDK]
+    text = table(["Setting", "Takes", "Default", "What it does"], [row(setting) for setting in own])
+    shared = [f"`{setting.name}`" for setting in plugin.settings() if setting.name in FROM_THE_SDK]
     if shared:
         text += f"\nFrom the Singer SDK: {', '.join(shared)}.\n"
     return text
@@ -123,9 +124,11 @@ def setting_section(plugin: Plugin, setting: Setting) -> str:
     examples = setting.schema.get("examples", [])
     if examples:
         page += f"- Example: {', '.join(f'`{json.dumps(example)}`' for example in examples)}\n"
-    for name, inner in setting.schema.get("properties", {}).items():
-        if setting.name not in SDK_SETTINGS and isinstance(inner, dict):
-            page += f"- `{setting.name}.{name}`: {' '.join(str(inner.get('description', '')).split())}\n"
+    inner = setting.inner() if setting.name not in FROM_THE_SDK else []
+    if inner:
+        page += (
+            f"\n{table(['Option', 'Takes', 'Default', 'What it does'], [row(option) for option in inner])}"
+        )
     return f"{page}\n"
 
 

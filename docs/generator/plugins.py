@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
+# The SDK knows these two by name; what they mean here is ours.
+FROM_THE_SDK = SDK_SETTINGS - {"add_record_metadata", "batch_config"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,16 @@ class Setting:
                 inner = alternative.get("type", [])
                 named += [inner] if isinstance(inner, str) else inner
         return [name for name in dict.fromkeys(named) if name != "null"]
+
+    def inner(self) -> list[Setting]:
+        """The options inside an object, inside each entry of a map, or inside each item of a list."""
+        places = [self.schema, self.schema.get("additionalProperties"), self.schema.get("items")]
+        return [
+            Setting(name, schema, name in place.get("required", []))
+            for place in places
+            if isinstance(place, dict)
+            for name, schema in place.get("properties", {}).items()
+        ]
 
     @property
     def choices(self) -> list[str]:
@@ -102,7 +114,7 @@ class Plugin:
         declared = self.about["settings"]
         required = set(declared.get("required", []))
         found = [Setting(name, schema, name in required) for name, schema in declared["properties"].items()]
-        return sorted(found, key=lambda setting: setting.name in SDK_SETTINGS)
+        return sorted(found, key=lambda setting: setting.name in FROM_THE_SDK)
 
     def required_together(self) -> list[list[str]]:
         """Alternative sets of settings of which one must be complete."""
