@@ -183,7 +183,7 @@ def _typed(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
             continue
         try:
             arrays.append(
-                cast_exactly(_plain(batch.column(place)), _plain_field(batch.schema.field(place)), one)
+                cast_exactly(_plain(batch.column(place)), _plain_field(batch.schema.field(place)), to=one)
             )
         except pa.ArrowInvalid:
             raise DataError(

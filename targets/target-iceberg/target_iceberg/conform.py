@@ -43,9 +43,9 @@ def conform_columns(
         if own in overflow:
             inexact = inexact_in_double(array)
             beyond = pc.if_else(inexact, array, pa.scalar(None, array.type))
-            arrays[overflow[own]] = cast_exactly(beyond, source, schema.field(overflow[own]))
+            arrays[overflow[own]] = cast_exactly(beyond, source, to=schema.field(overflow[own]))
             array = pc.if_else(inexact, pa.scalar(None, array.type), array)
-        arrays[wanted] = cast_exactly(array, source, schema.field(wanted))
+        arrays[wanted] = cast_exactly(array, source, to=schema.field(wanted))
     columns = [
         arrays[one.name] if one.name in arrays else pa.nulls(batch.num_rows, one.type) for one in schema
     ]
@@ -61,28 +61,28 @@ def inexact_in_double(integers: pa.Array) -> pa.BooleanArray:
     return pa.array([one is not None and int(float(one)) != one for one in integers.to_pylist()], pa.bool_())
 
 
-def cast_exactly(array: pa.Array, source: pa.Field, wanted: pa.Field) -> pa.Array:
+def cast_exactly(array: pa.Array, source: pa.Field, *, to: pa.Field) -> pa.Array:
     """Return the values in the wanted column's type; scalars become text where it is a string.
 
     Raises:
         pa.ArrowInvalid: When a value does not fit exactly.
     """
-    old, new = source.type, wanted.type
-    if pa.types.is_string(new) and kind_of(wanted) == "json" and kind_of(source) != "json":
+    old, new = source.type, to.type
+    if pa.types.is_string(new) and kind_of(to) == "json" and kind_of(source) != "json":
         return _json_text(array, source)
     if old.equals(new, check_metadata=True):
         return array
     if pa.types.is_string(new):
         return _text(array, source)
     if pa.types.is_struct(new):
-        return _cast_struct(array, old, new)
+        return _cast_struct(array, old, to=new)
     if pa.types.is_map(new):
         array = _from_start(array)
-        items = cast_exactly(array.items, old.item_field, new.item_field)
+        items = cast_exactly(array.items, old.item_field, to=new.item_field)
         return pa.MapArray.from_arrays(array.offsets, array.keys, items, type=new, mask=array.is_null())
     if pa.types.is_list(new):
         array = _from_start(array)
-        values = cast_exactly(array.values, old.value_field, new.value_field)
+        values = cast_exactly(array.values, old.value_field, to=new.value_field)
         return pa.ListArray.from_arrays(array.offsets, values, type=new, mask=array.is_null())
     if pa.types.is_integer(old) and pa.types.is_float64(new):
         # Arrow's own check refuses every integer above 2^53, also those that a double holds.
@@ -97,16 +97,16 @@ def _from_start(array: pa.Array) -> pa.Array:
     return pa.concat_arrays([array, array[:0]]) if array.offset else array
 
 
-def _cast_struct(array: pa.StructArray, old: pa.StructType, new: pa.StructType) -> pa.Array:
+def _cast_struct(array: pa.StructArray, old: pa.StructType, *, to: pa.StructType) -> pa.Array:
     own = {child.name: (i, child) for i, child in enumerate(old)}
     members = []
-    for child in new:
+    for child in to:
         if child.name in own:
             place, source = own[child.name]
-            members.append(cast_exactly(array.field(place), source, child))
+            members.append(cast_exactly(array.field(place), source, to=child))
         else:
             members.append(pa.nulls(len(array), child.type))
-    return pa.StructArray.from_arrays(members, fields=list(new), mask=array.is_null())
+    return pa.StructArray.from_arrays(members, fields=list(to), mask=array.is_null())
 
 
 # --- text of scalars ------------------------------------------------------------------------------------

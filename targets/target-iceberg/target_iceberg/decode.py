@@ -129,7 +129,7 @@ class StreamDecoder:
             except UndeclaredField:
                 self._learn(run)
         new = [one for one in self.schema if not _has(self._shown, one)]
-        for decoded in self._assembled(run, parts, new):
+        for decoded in self._assembled(run, parts, new=new):
             if decoded.batch.num_rows:
                 self._shown = self.schema
             yield decoded
@@ -181,7 +181,7 @@ class StreamDecoder:
             part = self._fast_part(piece, count) if again else None
             if part is None:
                 missed += 1
-                part = self._exact_part(piece, functools.partial(_shifted, run.line_of, row))
+                part = self._exact_part(piece, functools.partial(_line_of, run, row))
             parts.append(part)
             row += count
         if again and missed == len(parts):
@@ -228,13 +228,13 @@ class StreamDecoder:
 
     # --- from parts to batches ---
 
-    def _assembled(self, run: Run, parts: Sequence[_Part], new: list[pa.Field]) -> Iterator[Decoded]:
+    def _assembled(self, run: Run, parts: Sequence[_Part], *, new: list[pa.Field]) -> Iterator[Decoded]:
         findings = _Findings(new_fields=new)
         batches: list[pa.RecordBatch] = []
         row = 0
         for part in parts:
             bad = self._bad_rows(part)
-            findings.rejected += _rejections(run, row, bad)
+            findings.rejected += _rejections(run, bad, offset=row)
             for one, column in zip(self._fields, part.columns, strict=False):
                 findings.lossy[one.name] += column.lossy
             batch = self._batch(part)
@@ -319,8 +319,8 @@ def _row_text(batch: pa.RecordBatch, row: int) -> str:
     return json.dumps(values, default=str, ensure_ascii=False)
 
 
-def _shifted(line_of: Callable[[int], int], by: int, row: int) -> int:
-    return line_of(by + row)
+def _line_of(run: Run, offset: int, row: int, /) -> int:
+    return run.line_of(offset + row)
 
 
 def _pieces(lines: bytes) -> Iterator[tuple[bytes, int]]:
@@ -356,7 +356,7 @@ class _RecordOnly(msgspec.Struct):
     record: msgspec.Raw
 
 
-def _rejections(run: Run, offset: int, bad: dict[int, tuple[str | None, str]]) -> Iterator[Rejected]:
+def _rejections(run: Run, bad: dict[int, tuple[str | None, str]], *, offset: int) -> Iterator[Rejected]:
     if not bad:
         return
     lines = run.lines.split(b"\n")

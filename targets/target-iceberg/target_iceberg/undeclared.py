@@ -36,7 +36,7 @@ class Learned:
             return _joined(field, _inferred(field.name, value))
         kind = field.type
         if pa.types.is_struct(kind) and isinstance(value, dict):
-            return field.with_type(self._widen_struct(kind, value, path))
+            return field.with_type(self._widen_struct(kind, value, path=path))
         if pa.types.is_map(kind) and isinstance(value, dict):
             item = kind.item_field
             for one in value.values():
@@ -49,7 +49,7 @@ class Learned:
             return field.with_type(pa.list_(element))
         return field
 
-    def _widen_struct(self, kind: pa.StructType, value: dict[str, Any], path: Path) -> pa.StructType:
+    def _widen_struct(self, kind: pa.StructType, value: dict[str, Any], *, path: Path) -> pa.StructType:
         children = {child.name: child for child in kind}
         for name, one in value.items():
             if name in children:

@@ -56,12 +56,12 @@ def build(field: pa.Field, values: Sequence[Any]) -> Typed:
     match kind_of(field):
         case "json":
             sent = _as_sent(values)
-            return Typed(sent) if sent is not None else _each(pa.string(), values, _json_of)
+            return Typed(sent) if sent is not None else _each(pa.string(), values, convert=_json_of)
         case "text":
             sent = _as_sent(values)
             if sent is not None and not pc.any(pc.match_substring_regex(sent, r'^["{[]')).as_py():
                 return Typed(sent)
-            return _each(pa.string(), values, _text_of)
+            return _each(pa.string(), values, convert=_text_of)
     if pa.types.is_nested(kind):
         return _nested(field, [_parsed(value) for value in values])
     if pa.types.is_null(kind):
@@ -108,7 +108,7 @@ def _found(value: Any) -> str:
     return "an object" if isinstance(value, dict) else "an array"
 
 
-def _each(kind: pa.DataType, values: Sequence[Any], convert: Callable[[Any], Any]) -> Typed:
+def _each(kind: pa.DataType, values: Sequence[Any], *, convert: Callable[[Any], Any]) -> Typed:
     converted: list[Any] = []
     bad = {}
     for row, value in enumerate(values):
@@ -131,7 +131,7 @@ def _strings(field: pa.Field, values: Sequence[Any]) -> Typed:
         text = Typed(pa.array(values, pa.string()))
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
         expected = refusal(field)
-        text = _each(pa.string(), values, functools.partial(_plain_string, expected=expected))
+        text = _each(pa.string(), values, convert=functools.partial(_plain_string, expected=expected))
     typed = isolate(text.array, lambda part: cast_text(part, field), reason=refusal(field))
     return Typed(typed.array, typed.lossy, text.bad | typed.bad)
 
@@ -195,7 +195,7 @@ def _scalars(kind: pa.DataType, values: Sequence[Any]) -> Typed:
             return Typed(pa.array(values, kind))
         except (pa.ArrowInvalid, OverflowError):
             pass  # one of them is out of range; find it
-    return _each(kind, values, convert)
+    return _each(kind, values, convert=convert)
 
 
 def _numbers(kind: pa.DataType, values: Sequence[Any]) -> Typed:
@@ -213,9 +213,9 @@ def _numbers(kind: pa.DataType, values: Sequence[Any]) -> Typed:
     values = [_parsed(value) for value in values]
     if pa.types.is_decimal(kind):
         convert = functools.partial(_decimal, precision=kind.precision, scale=kind.scale)
-        return _each(kind, values, convert)
+        return _each(kind, values, convert=convert)
     losses: list[int] = []
-    typed = _each(kind, values, functools.partial(_double, losses=losses))
+    typed = _each(kind, values, convert=functools.partial(_double, losses=losses))
     return Typed(typed.array, len(losses), typed.bad)
 
 

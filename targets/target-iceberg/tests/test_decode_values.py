@@ -337,6 +337,17 @@ def test_a_record_nested_too_deeply_is_refused_and_does_not_end_the_process():
     assert [one.reason for one in decoded.rejected] == ["nested too deeply"]
 
 
+def test_bytes_that_are_not_utf_8_refuse_their_row_alone():
+    declared = schema_from_singer({"properties": {"id": INTEGER, "v": STRING}})
+
+    (decoded,) = StreamDecoder("s", declared).decode(
+        run_of('{"id": 1, "v": "ü"}'.encode(), b'{"id": 2, "v": "\xfc"}', b'{"id": 3, "v": "x"}')
+    )
+
+    assert decoded.batch.column("v").to_pylist() == ["ü", "x"]
+    assert [(one.line, one.reason) for one in decoded.rejected] == [(2, "not UTF-8")]
+
+
 def test_free_form_json_of_any_depth_is_kept_or_refused_and_never_a_crash():
     decoder = StreamDecoder("s", schema_from_singer({"properties": {"id": INTEGER, "v": ANYTHING}}))
     for depth in (10, 300, 600, 900, 5_000, 100_000):
@@ -362,6 +373,9 @@ def test_free_form_json_of_any_depth_is_kept_or_refused_and_never_a_crash():
         pytest.param(b'{"type": "RECORD", "stream": "s", "record": {"id": 1}', "is not JSON", id="cut"),
         pytest.param(
             b'{"type": "RECORD", "stream": "s", "record": {}} {}', "is not JSON", id="two-on-a-line"
+        ),
+        pytest.param(
+            b'{"record": {"id": 1}} {"record": {"id": 2}}', "is not JSON", id="two-records-on-a-line"
         ),
         pytest.param(
             b'{"type": "RECORD", "stream": "s", "record": {"id": 1}, "version": "x"}',
