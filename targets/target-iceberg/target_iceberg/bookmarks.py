@@ -35,11 +35,13 @@ class Position:
         bookmark: The stream's part of STATE as canonical JSON, None before any.
         run_id: The run that wrote it.
         started_from: The bookmark at which that run began.
+        snapshot_id: The snapshot that was the head when it was written.
     """
 
     bookmark: str | None = None
     run_id: str | None = None
     started_from: str | None = None
+    snapshot_id: int | None = None
 
 
 def property_name(pipeline: str) -> str:
@@ -92,11 +94,13 @@ def read_position(metadata: TableMetadata, pipeline: str) -> Position:
     if text is not None:
         value = json.loads(text)
         if _counts(metadata, value):
-            return Position(value["bookmark"], value["run_id"], value["from"])
+            return Position(value["bookmark"], value["run_id"], value["from"], value["snapshot_id"])
     for snapshot in line_of(metadata):
         entries = entries_of(snapshot)
         if entries.get(PIPELINE) == pipeline:
-            return Position(entries.get(BOOKMARK), entries.get(RUN_ID), entries.get(STARTED_FROM))
+            return Position(
+                entries.get(BOOKMARK), entries.get(RUN_ID), entries.get(STARTED_FROM), snapshot.snapshot_id
+            )
     return Position()
 
 
@@ -142,7 +146,12 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
         start: The bookmark from which the tap reads now, None for the beginning.
         any_run: Look beyond the last run, as the owner allows with `on_state_mismatch: rewind`.
     """
-    last_run = read_position(metadata, pipeline).run_id
+    last = read_position(metadata, pipeline)
+    last_run, head_id = last.run_id, metadata.current_snapshot_id
+    if last_run and last.snapshot_id == head_id and same_bookmark(last.started_from, start):
+        head = metadata.current_snapshot()
+        if head is None or entries_of(head).get(RUN_ID) != last_run:
+            return Rewind(head_id, 0)  # the last run moved its bookmark alone
     taken_back = 0
     for snapshot in line_of(metadata):
         entries = entries_of(snapshot)
@@ -153,12 +162,32 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
         if not is_own or snapshot.summary is None or snapshot.summary.operation.value != "append":
             return None
         taken_back += int(entries.get("added-records", 0))
-        began_here = not _continues(metadata, snapshot, entries.get(RUN_ID))
-        if began_here and same_bookmark(entries.get(STARTED_FROM), start):
-            return Rewind(snapshot.parent_snapshot_id, taken_back)
-        if began_here and not any_run:
+        if _continues(metadata, snapshot, entries.get(RUN_ID)):
+            continue
+        if same_bookmark(entries.get(STARTED_FROM), start):
+            before = _stateless_before(metadata, snapshot, pipeline)
+            if before is None:
+                return Rewind(snapshot.parent_snapshot_id, taken_back)
+            last_run = before
+        elif not any_run:
             return None
     return None
+
+
+def _stateless_before(metadata: TableMetadata, snapshot: Snapshot, pipeline: str) -> str | None:
+    """Return the run of the parent when it, like this one, ended before the tap's very first STATE.
+
+    Both read from the beginning, so what takes back the one takes back the other.
+    """
+    parent_id = snapshot.parent_snapshot_id
+    parent = metadata.snapshot_by_id(parent_id) if parent_id is not None else None
+    if parent is None:
+        return None
+    for entries in (entries_of(snapshot), entries_of(parent)):
+        is_open = entries.get(PIPELINE) == pipeline and entries.get(OPEN) == "true"
+        if not is_open or BOOKMARK in entries or STARTED_FROM in entries:
+            return None
+    return entries_of(parent).get(RUN_ID)
 
 
 def _continues(metadata: TableMetadata, snapshot: Snapshot, run_id: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,7 +14,9 @@ from pyiceberg.exceptions import ValidationError
 from pyiceberg.expressions import EqualTo
 
 from icetap.tables import read_table
+from icetap.types import schema_from_iceberg
 from target_iceberg.equality import RUN_COLUMNS
+from target_iceberg.json_text import NumberText, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 LOGGER = logging.getLogger("target-iceberg")
+NAMES = "icetap.names"
+"""Table property: what the columns are called in the source."""
 
 
 class Boundary:
@@ -40,13 +45,15 @@ class Boundary:
             snapshot_id: The snapshot on which the load goes on.
             bookmark: The tap's start, such as `{"replication_key": "id", "replication_key_value": 7}`.
         """
-        part = json.loads(bookmark) if bookmark else None
+        part = parse_json(bookmark) if bookmark else None
         if snapshot_id is None or not isinstance(part, dict) or "replication_key_value" not in part:
             return None
-        column, text = part.get("replication_key"), part["replication_key_value"]
-        if column not in [field.name for field in table.schema().fields] or text is None:
+        text = part["replication_key_value"]
+        column = _column(table, part.get("replication_key"))
+        if column is None or text is None:
             return None
-        value = _as_value(text, next(iter(_batches_schema(table, column))))
+        kind = schema_from_iceberg(table.schema()).field(column).type
+        value = _as_value(text, kind)
         if value is None:
             LOGGER.warning(
                 "column %s: the bookmark does not read as its type; rows at it may come twice", column
@@ -54,15 +61,14 @@ class Boundary:
             return None
         known: collections.Counter[Any] = collections.Counter()
         for batch in read_table(table, snapshot_id=snapshot_id, row_filter=_equal(column, value)):
-            known.update(_rows(batch))
+            known.update(_rows(batch.filter(_is_at(batch, column, value))))
         return cls(column, value, known) if known else None
 
     def without_known(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
         """Return the batch without rows that the table has already, and how many those were."""
         if not self._known or self._column not in batch.schema.names:
             return batch, 0
-        at_boundary = pc.fill_null(pc.equal(batch.column(self._column), self._value), False)
-        places = pc.indices_nonzero(at_boundary)
+        places = pc.indices_nonzero(_is_at(batch, self._column, self._value))
         dropped = []
         for place, row in zip(places.to_pylist(), _rows(batch.take(places)), strict=True):
             if self._known[row] > 0:
@@ -74,19 +80,42 @@ class Boundary:
         return batch.filter(keep), len(dropped)
 
 
-def _batches_schema(table: Table, column: str) -> Iterator[pa.DataType]:
-    from icetap.types import schema_from_iceberg  # noqa: PLC0415 - keeps the import beside its one use
+def _column(table: Table, name: Any) -> str | None:
+    """Return the table's column for a column of the source, whose name it may not share."""
+    remembered = json.loads(table.properties.get(NAMES, "{}")).get("columns", {})
+    column = remembered.get(name, name)
+    return column if column in [field.name for field in table.schema().fields] else None
 
-    yield schema_from_iceberg(table.schema()).field(column).type
+
+def _is_at(batch: pa.RecordBatch, column: str, value: pa.Scalar) -> pa.BooleanArray:
+    return pc.fill_null(pc.equal(batch.column(column), value), False)
 
 
 def _as_value(text: Any, kind: pa.DataType) -> pa.Scalar | None:
+    """Return a bookmark's value in the column's type; None when it does not read as one."""
     try:
-        if isinstance(text, str) and not pa.types.is_string(kind):
-            return pa.scalar(text).cast(kind)
+        if isinstance(text, str) and pa.types.is_timestamp(kind):
+            return _instant(text, kind)
+        if isinstance(text, str) and pa.types.is_date(kind):
+            return pa.scalar(text[:10]).cast(kind)
+        if isinstance(text, NumberText):
+            text = str(text.exact())
+        if isinstance(text, str | int) and not isinstance(text, bool) and not pa.types.is_string(kind):
+            return pa.scalar(str(text)).cast(kind)
         return pa.scalar(text, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError):
         return None
+
+
+def _instant(text: str, kind: pa.TimestampType) -> pa.Scalar:
+    """Digits beyond the microsecond are cut, as they are when the column is written; no offset is UTC."""
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return (
+        pa.scalar(moment, pa.timestamp("us", "UTC")).cast(kind)
+        if kind.tz
+        else pa.scalar(moment.replace(tzinfo=None), kind)
+    )
 
 
 def _equal(column: str, value: pa.Scalar) -> Any:

@@ -71,6 +71,14 @@ class SchemaStage:
         self.schema = self._transaction.table_metadata.schema()
         self.columns = schema_from_iceberg(self.schema)
 
+    def fits(self, table: Table) -> bool:
+        """Whether the table still has the columns on which the change was planned."""
+        current = table.metadata
+        return (
+            current.current_schema_id == self._base.current_schema_id
+            and current.last_column_id == self._base.last_column_id
+        )
+
     def stage(self, table: Table) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
         """Return the schema change for the table's present metadata.
 
@@ -81,9 +89,7 @@ class SchemaStage:
         if not self.is_changed:
             return (), ()
         current = table.metadata
-        if current.current_schema_id != self._base.current_schema_id or (
-            current.last_column_id != self._base.last_column_id
-        ):
+        if not self.fits(table):
             raise TableMovedError("another writer changed the table's columns during this load")
         return (
             (AddSchemaUpdate(schema=self.schema), SetCurrentSchemaUpdate.model_validate({"schema-id": -1})),

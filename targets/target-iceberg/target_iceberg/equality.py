@@ -54,7 +54,7 @@ def same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) ->
 def _unequal(old: pa.ChunkedArray, new: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     kind = field.type
     if pa.types.is_nested(kind):
-        left, right = (_comparable(column.to_pylist(), field) for column in (old, new))
+        left, right = ([_comparable(one, field) for one in column.to_pylist()] for column in (old, new))
         return pa.chunked_array([[one != other for one, other in zip(left, right, strict=True)]], pa.bool_())
     if isinstance(kind, pa.BaseExtensionType):
         old, new = old.cast(kind.storage_type), new.cast(kind.storage_type)
@@ -84,12 +84,15 @@ def _texts(differs: pa.ChunkedArray, old: pa.ChunkedArray, new: pa.ChunkedArray)
 
 def _comparable(value: Any, field: pa.Field) -> Any:
     """Return Python values that compare by the rules above, at every depth."""
+    kind = field.type
     if isinstance(value, float):
         return "NaN" if value != value else value + 0.0  # noqa: PLR0124 - the test for NaN
     if isinstance(value, str):
+        return canonical_json(value) if kind_of(field) == "json" else value
+    if value is None or not pa.types.is_nested(kind):
         return value
-    if isinstance(value, dict):
-        return {key: _comparable(child, field) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_comparable(child, field) for child in value]
-    return value
+    if pa.types.is_struct(kind):
+        return {child.name: _comparable(value[child.name], child) for child in kind}
+    if pa.types.is_map(kind):
+        return {key: _comparable(item, kind.item_field) for key, item in value}
+    return [_comparable(child, kind.value_field) for child in value]

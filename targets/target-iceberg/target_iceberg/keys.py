@@ -76,14 +76,18 @@ def _reader(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBa
 
 
 def _numbered(
-    batches: Iterable[pa.RecordBatch], *, keys: Sequence[str], extra: str
+    batches: Iterable[pa.RecordBatch],
+    *,
+    keys: Sequence[str],
+    extra: str,
+    kinds: Sequence[pa.DataType] | None = None,
 ) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
     """Return key batches as columns k0, k1, … and a running number; the schema comes from the first batch."""
     source = iter(batches)
     first = next(source, None)
     if first is None:
         return None, iter(())
-    kinds = [first.schema.field(key).type for key in keys]
+    kinds = kinds or [first.schema.field(key).type for key in keys]
     schema = pa.schema([*zip(_names(keys), kinds, strict=True), (extra, pa.int64())])
 
     def generate() -> Iterator[pa.RecordBatch]:
@@ -146,6 +150,7 @@ def match_keys(
     stored: Iterable[tuple[int, int, pa.RecordBatch]],
     *,
     keys: Sequence[str],
+    kinds: Sequence[pa.DataType],
 ) -> Matches:
     """Join incoming keys with the keys of stored rows.
 
@@ -153,8 +158,9 @@ def match_keys(
         incoming: The keys of the incoming rows, in order.
         stored: (file number, position of the first row, keys) of each batch of stored rows.
         keys: The key columns.
+        kinds: Their types; both sides may hold narrower ones, from before a promotion.
     """
-    schema, batches = _numbered(incoming, keys=keys, extra="n")
+    schema, batches = _numbered(incoming, keys=keys, extra="n", kinds=kinds)
     empty = pa.table(
         {"file": pa.array([], pa.int64()), "pos": pa.array([], pa.int64()), "n": pa.array([], pa.int64())}
     )

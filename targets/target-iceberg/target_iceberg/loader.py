@@ -16,6 +16,7 @@ from icetap.errors import DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
 from target_iceberg import metadata, report
 from target_iceberg.arrow_lane import BatchFiles
+from target_iceberg.boundary import NAMES
 from target_iceberg.commit import new_run_id
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
@@ -25,7 +26,7 @@ from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.settings import stream_settings
 from target_iceberg.states import StateLedger
-from target_iceberg.stream import NAMES, Run, StreamLoad
+from target_iceberg.stream import Run, StreamLoad
 from target_iceberg.tables import check_keys, check_table, open_table, table_identifier
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from target_iceberg.signals import Termination
 
 LOGGER = logging.getLogger("target-iceberg")
+REJECTED_ROWS = 10_000
+"""Refused rows that are held before they are written to the quarantine table."""
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Loader:
         self._batch_files = BatchFiles(Path(config.get("batch_root") or default_batch_root()))
         self._maps = StreamMaps(config)
         self._left_out: set[str] = set()
+        self.is_finished = False
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -179,6 +183,7 @@ class Loader:
             evolution,
             keys,
         )
+        load.before_commit = lambda: self._keep_rejected(stream)
         self._admit(stream)
         return stream
 
@@ -255,12 +260,14 @@ class Loader:
         evolution = with_overflow(stream.evolution, batch, policy=stream.settings.schema_policy)
         if evolution is not stream.evolution:
             self._evolve(stream, evolution)
-        stream.load.write(
-            conform(batch, evolution),
-            deleted=decoded.deleted,
-            version=decoded.version,
-            input_bytes=input_bytes,
-        )
+        with self._termination.held_back():  # a change of version commits
+            stream.load.write(
+                conform(batch, evolution),
+                deleted=decoded.deleted,
+                version=decoded.version,
+                input_bytes=input_bytes,
+            )
+            self._print_state()
 
     def _reject(self, stream: _Stream, rows: list[Rejected]) -> None:
         if not rows:
@@ -269,6 +276,8 @@ class Loader:
         stream.load.counts.read += len(rows)
         if stream.settings.on_rejected == "quarantine":
             stream.rejected += rows
+            if len(stream.rejected) >= REJECTED_ROWS:
+                self._keep_rejected(stream)
         elif stream.settings.on_rejected == "fail":
             first = rows[0]
             raise DataError(
@@ -296,25 +305,32 @@ class Loader:
 
     def _commit(self, stream: _Stream, *, at_end: bool) -> None:
         with self._termination.held_back():
-            rejected, stream.rejected = stream.rejected, []
-            keep_rejected(
-                self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
-            )
             stream.load.commit(at_end=at_end)
             self._print_state()
+
+    def _keep_rejected(self, stream: _Stream) -> None:
+        rejected, stream.rejected = stream.rejected, []
+        keep_rejected(
+            self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
+        )
 
     def _print_state(self) -> None:
         line = self._ledger.printable()
         if line is not None:
             self._emit(line)
 
-    def finish(self) -> None:
+    def finish(self, *, is_cut_short: bool = False) -> None:
         """Commit what came, at the end of the input.
+
+        Args:
+            is_cut_short: The input broke off: then its end proves nothing complete.
 
         Raises:
             DataError: When a stream could not be committed whole, or too many rows were refused.
         """
+        self.is_finished = True
         for stream in self._streams.values():
+            stream.load.is_cut_short = is_cut_short
             self._commit(stream, at_end=True)
         with self._termination.held_back():
             self._print_state()
@@ -331,7 +347,12 @@ class Loader:
             if most is not None and load.counts.rejected > most:
                 yield (
                     f"stream '{load.name}': {load.counts.rejected} rows were refused, more than 'max_rejected' ({most}) "
-                    "allows; they are in the quarantine table"
+                    "allows"
+                    + (
+                        "; they are in the quarantine table"
+                        if stream.settings.on_rejected == "quarantine"
+                        else ""
+                    )
                 )
 
     def discard(self) -> None:

@@ -85,14 +85,18 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
     """
     tasks = plan_files(table, row_filter=_key_range(spool)) if table.metadata.current_snapshot_id else []
     matches = match_keys(
-        spool.batches(spool.keys), _stored_keys(table, tasks, keys=spool.keys), keys=spool.keys
+        spool.batches(spool.keys),
+        _stored_keys(table, tasks, keys=spool.keys),
+        keys=spool.keys,
+        kinds=[schema_from_iceberg(schema).field(key).type for key in spool.keys],
     )
     flags = pa.chunked_array([batch.column(DELETED) for batch in spool.batches()], pa.bool_())
     planner = _Planner(table, spool, schema=schema, flags=flags, skip_unchanged=skip_unchanged)
     rewrites = list(planner.rewrites(tasks, matches))
     is_delete = flags.take(matches.latest)
     writes = matches.latest.filter(pc.invert(is_delete).combine_chunks())
-    known = pc.is_in(writes, value_set=pc.unique(matches.stored.column("n")).cast(pa.int64()))
+    # A key that is found only among rows which another engine has deleted is new.
+    known = pc.is_in(writes, value_set=pa.array(sorted(planner.seen), pa.int64()))
     return MergePlan(
         rows=writes.filter(pc.invert(known)),
         files_to_replace=rewrites,
@@ -145,7 +149,7 @@ class _Planner:
         self._arrow_schema = schema_from_iceberg(schema)
         self._flags = flags
         self._skip_unchanged = skip_unchanged
-        self._seen: set[int] = set()
+        self.seen: set[int] = set()
         self.updated = self.deleted = self.unchanged = 0
 
     def rewrites(self, tasks: Sequence[FileScanTask], matches: Matches) -> Iterator[FileRewrite]:
@@ -166,8 +170,8 @@ class _Planner:
         """Decide for the matched rows of one file; a key that is stored twice keeps one row."""
         changed: list[tuple[int, int | None]] = []
         for position, number, differs in self._compared(task, positions, numbers):
-            repeated = number in self._seen
-            self._seen.add(number)
+            repeated = number in self.seen
+            self.seen.add(number)
             if self._flags[number].as_py():
                 self.deleted += 1
                 changed.append((position, None))

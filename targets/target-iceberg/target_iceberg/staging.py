@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.tables import read_data_file
+from icetap.types import schema_from_iceberg
 from target_iceberg.keys import KeyOrder, latest_rows
 from target_iceberg.writer import DataFileWriter, delete_files
 
@@ -87,6 +88,8 @@ class DirectStage:
             kept = latest_rows(self._staged_keys(), self._deletes, keys=self._keys)
             if len(kept) < self.rows:
                 self._rewrite(kept)
+            # What is left came after every delete of its key.
+            self._deletes = [(keys, 0) for keys, _ in self._deletes]
         return self._files, before - self.rows
 
     def split_at_mark(self) -> tuple[list[DataFile], list[DataFile]]:
@@ -114,6 +117,7 @@ class DirectStage:
         """Yield everything again in the present columns, deletes in their place."""
         self._roll()
         deletes = list(self._deletes)
+        schema = schema_from_iceberg(self._schema)
         position = 0
         for data_file in self._files:
             for batch in read_data_file(self._table.io, data_file, self._schema):
@@ -125,7 +129,6 @@ class DirectStage:
                     yield _padded(keys, batch.schema), pa.array([True] * keys.num_rows)
                 yield batch.slice(start), None
                 position += batch.num_rows
-                schema = batch.schema
         for keys, _ in deletes:
             yield _padded(keys, schema), pa.array([True] * keys.num_rows)
 

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from icetap.types import canonical_json
-from target_iceberg.json_text import dump_json
+from target_iceberg.json_text import dump_json, parse_json
+
+PROGRESS = "progress_markers"
+"""What the SDK puts into the STATE of unsorted streams while they run; the next run begins without it."""
 
 
 def same_bookmark(one: str | None, other: str | None) -> bool:
@@ -19,9 +22,31 @@ def same_bookmark(one: str | None, other: str | None) -> bool:
 
     Meltano parses and writes states again, so white space, order of keys and 1.0 for 1 do not count.
     """
+    one, other = _resumable(one), _resumable(other)
     if one is None or other is None:
         return one is other
     return one == other or canonical_json(one) == canonical_json(other)
+
+
+def has_progress(bookmark: str | None) -> bool:
+    """Whether a bookmark tells of rows that a tap has sent but could not resume after."""
+    return bookmark is not None and f'"{PROGRESS}"' in bookmark
+
+
+def _resumable(bookmark: str | None) -> str | None:
+    """Return what a tap would begin with: the bookmark without the SDK's progress markers."""
+    if bookmark is None or not has_progress(bookmark):
+        return bookmark
+    value = _without_progress(parse_json(bookmark))
+    return dump_json(value) if value else None
+
+
+def _without_progress(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_progress(child) for key, child in value.items() if key != PROGRESS}
+    if isinstance(value, list):
+        return [_without_progress(child) for child in value]
+    return value
 
 
 @dataclass(frozen=True)
@@ -64,9 +89,10 @@ class StateLedger:
         self.was_seen = True
         bookmarks = value.get("bookmarks") if isinstance(value, dict) else None
         if isinstance(bookmarks, dict):
+            self.is_opaque = False
             self._newest = value
             self._received = {stream: dump_json(part) for stream, part in bookmarks.items()}
-        elif value:
+        elif _says_something(value):
             self.is_opaque = True
             self._newest = None
             self._opaque = dump_json(value)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from icetap.errors import ConfigurationError, StateError
 from icetap.tables import plan_files, read_data_file
 from target_iceberg import bookmarks
-from target_iceberg.boundary import Boundary
+from target_iceberg.boundary import NAMES, Boundary
 from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change
 from target_iceberg.equality import same_rows
 from target_iceberg.merge import plan_merge, write_merge
 from target_iceberg.staging import DirectStage, Spool
-from target_iceberg.states import same_bookmark
+from target_iceberg.states import has_progress, same_bookmark
 from target_iceberg.writer import WriterOptions, delete_files
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ LOGGER = logging.getLogger("target-iceberg")
 VERSION = "icetap.version"
 KEYS = "icetap.keys"
 STREAM = "icetap.stream"
-NAMES = "icetap.names"
 
 COMMIT_ATTEMPTS = 12
 SPOOL_MEMORY_SHARE = 10  # a tenth of the process's memory
@@ -96,6 +95,10 @@ class StreamLoad:
         self.failure: str | None = None
         self.schema_stage = SchemaStage(table)
         self.is_incremental = False
+        self.is_cut_short = False
+        """Whether the input broke off: then its end proves nothing."""
+        self.before_commit: Callable[[], None] = lambda: None
+        """Called before each commit: keeps what must not be lost when the bookmark moves."""
         self.names = table.properties.get(NAMES, "{}")
         self._run = run
         self._options = WriterOptions(run.run_id, settings.target_file_size_mb * 2**20, settings.compression)
@@ -150,13 +153,28 @@ class StreamLoad:
             self._direct.discard()
             self._direct = None
         elif self._mode is not None:
-            self.commit(at_end=False)
+            # Rows of the version before become part of the table first; without keys, those after the last STATE too.
+            self.commit(at_end=self._mode is Mode.APPEND)
         self._version = version
         self._is_complete = False
         self._mode = self._mode_for(version)
         if self._mode is Mode.APPEND:
             self._align_start()
+            self._tell_of_repetition(version)
         self._open_stage()
+
+    def _tell_of_repetition(self, version: str | None) -> None:
+        """Warn of streams that append all their rows again in each run."""
+        if (
+            version is None
+            and not self.is_incremental
+            and self.settings.load_method == "auto"
+            and not self.keys
+        ):
+            self._warn(
+                "has no keys, no replication key and no version: each full run appends all its rows again. "
+                f"Choose with 'streams.{self.name}': 'key_properties', or 'load_method' (append-only, overwrite)"
+            )
 
     def _mode_for(self, version: str | None) -> Mode:
         match self.settings.load_method:
@@ -248,7 +266,8 @@ class StreamLoad:
         again. Where it holds the replication key's value, such rows are ties, and `Boundary` knows them.
         """
         part = self._run.ledger.part_of(self.name)
-        if self.is_incremental and same_bookmark(part, self._marked) and not _is_sdk_shaped(part or ""):
+        shows_ties = _is_sdk_shaped(part or "") and not has_progress(part)
+        if self.is_incremental and same_bookmark(part, self._marked) and not shows_ties:
             return
         self._marked = part
         if self._direct is not None:
@@ -261,11 +280,21 @@ class StreamLoad:
             self.announce(f"ACTIVATE_VERSION is ignored with load_method '{self.settings.load_method}'")
         elif self._mode is Mode.ASIDE and self.staged_rows and self._version in {None, version}:
             self._is_complete = True
-        elif self._mode is None and self._activations[version] >= 2 and self.settings.allow_empty_full_table:
+        elif self._mode is None and self._activations[version] >= 2 and self._may_empty(version):
             self._version = version
             self._mode = Mode.ASIDE
             self._is_complete = True
             self._open_stage()
+
+    def _may_empty(self, version: str) -> bool:
+        """Whether a complete full read of zero rows empties the table."""
+        if self.settings.load_method == "auto" and version == self.table.properties.get(VERSION):
+            return False  # one version for ever: no rows means no changes
+        if not self.settings.allow_empty_full_table and not self._is_empty:
+            self.announce(
+                "its complete full read had no rows; the table is unchanged, as 'allow_empty_full_table' is not set"
+            )
+        return self.settings.allow_empty_full_table
 
     @property
     def is_due(self) -> bool:
@@ -286,6 +315,7 @@ class StreamLoad:
         Streams without keys are committed up to the last STATE; the rest goes, at the end, into an
         open snapshot that the next run takes back.
         """
+        self.before_commit()
         if self._mode is Mode.ASIDE:
             self._commit_aside(at_end=at_end)
         elif self._mode is Mode.APPEND and self._direct is not None:
@@ -306,6 +336,9 @@ class StreamLoad:
             return
         covered, rest = stage.split_at_mark()
         self._direct = None
+        if self._rewind and not self._run.ledger.was_seen and self._seen.bookmark is None:
+            # This tap may never send a STATE: then nothing says that its rows come again.
+            self._rewind = None
         parent = self._rewind.snapshot_id if self._rewind else self.table.metadata.current_snapshot_id
         if covered:
             self._append(covered, parent=parent, is_open=False)
@@ -394,7 +427,10 @@ class StreamLoad:
         if stage is None:
             return
         complete = self._is_complete or (
-            at_end and self.settings.full_table_completion == "end_of_input" and stage.rows > 0
+            at_end
+            and not self.is_cut_short
+            and self.settings.full_table_completion == "end_of_input"
+            and stage.rows > 0
         )
         if not complete:
             if at_end:
@@ -459,11 +495,19 @@ class StreamLoad:
         moved = bookmark is not None and not same_bookmark(bookmark, self._seen.bookmark)
         if moved and self._mode is None and self._mode_for(self._version) is Mode.APPEND:
             self._align_start()
-        if self._rewind is not None and moved:
+        if self._rewind is not None and same_bookmark(bookmark, self.started_from):
+            return  # the tap has read nothing yet: what it would send again stays visible
+        if self._rewind is not None and moved and self._rewind.rows:
             self._append([], parent=self._rewind.snapshot_id, is_open=False)
-        elif moved or self.schema_stage.is_changed:
+        elif moved or self.schema_stage.is_changed or self._is_new_version:
             self._attempt(lambda: self._change(has_snapshot=False))
         self._run.ledger.commit(self.name)
+
+    @property
+    def _is_new_version(self) -> bool:
+        """Whether rows of a version were merged that the table does not know as its own yet."""
+        known = self.table.properties.get(VERSION)
+        return self._mode is Mode.UPSERT and self._version is not None and self._version != known
 
     def _change(
         self,
@@ -518,7 +562,7 @@ class StreamLoad:
                 snapshot_id = commit_change(self.table, change, stage=self.schema_stage)
             except TableMovedError as moved:
                 self.refresh()
-                if not replan or self.schema_stage.is_changed:
+                if not replan or (self.schema_stage.is_changed and not self.schema_stage.fits(self.table)):
                     raise StateError(
                         f"stream '{self.name}': {moved}. Nothing of this commit was written; run the pipeline again."
                     ) from moved

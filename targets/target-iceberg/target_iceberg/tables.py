@@ -11,7 +11,8 @@ from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, 
 from icetap.errors import ConfigurationError, DataError
 from icetap.records.names import plain_identifier
 from icetap.types import iceberg_schema, kind_of
-from target_iceberg.stream import KEYS, NAMES, STREAM
+from target_iceberg.boundary import NAMES
+from target_iceberg.stream import KEYS, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

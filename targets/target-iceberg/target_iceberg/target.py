@@ -19,7 +19,7 @@ from icetap.catalogs import open_catalog
 from icetap.errors import DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
-from target_iceberg import inspection, report
+from target_iceberg import faults, inspection, report
 from target_iceberg.loader import Loader
 from target_iceberg.reader import Message, Run, messages
 from target_iceberg.settings import CONFIG
@@ -133,6 +133,8 @@ class TargetIceberg(Target):
         except BaseException as error:
             self.loader.discard()
             self._report("was ended" if isinstance(error, Terminated) else "failed")
+            if explained := faults.explained(error):
+                raise explained from error
             raise
         self._report("finished")
 
@@ -141,14 +143,21 @@ class TargetIceberg(Target):
             self.listen(file_input)
         except DataError:
             # What came before the message at fault is whole: it is committed, and the run still fails.
-            self.loader.finish()
+            if not self.loader.is_finished:
+                try:
+                    self.loader.finish(is_cut_short=True)
+                except IcetapError as other:
+                    LOGGER.error("%s", other)  # noqa: TRY400 - the error at fault follows
             raise
 
     def _report(self, outcome: str) -> None:
         summary = self.loader.report(outcome)
         sys.stderr.write(report.for_people(summary) + "\n")
         if path := self.config.get("report_path"):
-            report.write(summary, path)
+            try:
+                report.write(summary, path)
+            except OSError as error:
+                LOGGER.warning("the report cannot be written to 'report_path' (%s)", error.strerror)
 
     @classmethod
     @override

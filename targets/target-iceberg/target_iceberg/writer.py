@@ -6,6 +6,7 @@ in memory, so the files are written with pyarrow here; only their statistics com
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class DataFileWriter:
         """Stop writing and delete what was written."""
         self._thread.shutdown(cancel_futures=True)
         if self._open:
-            self._files.append(self._open.close())
+            self._open.discard()
             self._open = None
         delete_files(self._table, self._files)
 
@@ -147,6 +148,14 @@ class _OpenFile:
         ]
         table = pa.Table.from_arrays(columns, schema=self._arrow_schema)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def discard(self) -> None:
+        """Delete the file, whatever state it is in: the disk may be full."""
+        for close in (self._writer.close, self._sink.close):
+            with contextlib.suppress(OSError, ValueError, pa.ArrowException):
+                close()
+        with contextlib.suppress(OSError, ValueError):
+            self._table.io.delete(self._path)
 
     def close(self) -> DataFile:
         self._writer.close()
