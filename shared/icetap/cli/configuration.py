@@ -71,7 +71,7 @@ def read_connection(
             hint = did_you_mean(name, known) or "."
             raise ConfigurationError(f"No {kind} is called '{name}'{hint} There are: {', '.join(known)}.")
         command = connector_named(name, connectors).name
-    environ = dict(os.environ)
+    environ = {"LOGLEVEL": "WARNING", **os.environ}  # people asked a question; how the tap runs is no answer
     folder = Path.cwd()
     settings: dict[str, Any] = {}
     if config is not None:

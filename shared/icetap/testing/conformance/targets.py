@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import time
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from icetap.testing.findings import leak_findings
 from icetap.testing.subject import CANARY, SECRET_CANARY, finish
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from icetap.testing.subject import Outcome, Subject
 
 TERMINATED = 128 + signal.SIGTERM
+SDK_REFUSED = frozenset({"invalid_schema", "record_before_schema"})
+"""Input files of the SDK's tests that a target must refuse."""
+
+SDK_UNFIT = frozenset({"record_missing_key_property", "record_missing_required_property"})
+"""Input files with bad records, which go to quarantine or stop the run, by contract."""
+
 SCHEMA = {
     "type": "SCHEMA",
     "stream": "orders",
@@ -145,6 +154,34 @@ def test_empty_input_changes_nothing(target: Subject) -> None:
 
     assert outcome.exit_code == 0, outcome.stderr[-2000:]
     assert outcome.stdout == b""
+
+
+def test_the_sdks_own_input_is_loaded(target: Subject) -> None:
+    """All of it in one go: each file has streams of its own."""
+    loadable = [name for name in _sdk_inputs() if name not in SDK_REFUSED | SDK_UNFIT]
+    content = b"".join(_sdk_inputs()[name] for name in loadable)
+
+    outcome = target.run(config=target.make_sample(target.new_folder()).config, stdin=content)
+
+    assert outcome.exit_code == 0, outcome.stderr[-3000:]
+
+
+@pytest.mark.parametrize("name", sorted(SDK_REFUSED))
+def test_the_sdks_wrong_input_is_refused(target: Subject, name: str) -> None:
+    outcome = target.run(config=target.make_sample(target.new_folder()).config, stdin=_sdk_inputs()[name])
+
+    assert outcome.exit_code != 0
+    assert "Traceback" not in outcome.stderr
+
+
+def _sdk_inputs() -> dict[str, bytes]:
+    """The input files of the Singer SDK's own tests of targets, by name."""
+    folder = resources.files("singer_sdk.testing.target_test_streams")
+    return {
+        file.name.removesuffix(".singer"): file.read_bytes()
+        for file in folder.iterdir()
+        if file.name.endswith(".singer")
+    }
 
 
 def test_sigterm_ends_with_143_and_whole_states(target: Subject) -> None:

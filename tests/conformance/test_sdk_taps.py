@@ -1,0 +1,48 @@
+"""The Singer SDK's own tests of taps, over every tap found; each run is a process of its own, as in a pipeline."""
+
+import atexit
+import importlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from singer_sdk.testing import get_tap_test_class
+from singer_sdk.testing.runners import TapTestRunner
+
+from icetap.connectors import find_connectors
+from icetap.testing.subject import Subject
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sdk_tests_of(connector):
+    """The SDK's tests of a tap, which are made when they are collected: so is the source."""
+    workspace = Path(tempfile.mkdtemp(prefix="icetap-sdk-tests-"))
+    atexit.register(shutil.rmtree, workspace, ignore_errors=True)
+    subject = Subject(connector, workspace)
+    module, _, attributes = connector.entry_point.partition(":")
+    tap_class = getattr(importlib.import_module(module), attributes.partition(".")[0])
+    made = get_tap_test_class(tap_class, config=dict(subject.sample.config))
+
+    class ProcessRunner(TapTestRunner):
+        """Runs the tap's command: the SDK's runner takes stdout away from a process that writes to it in blocks."""
+
+        def _execute_sync(self):
+            outcome = subject.run(config=self.config)
+            assert outcome.exit_code == 0, outcome.stderr
+            return outcome.stdout.decode(), outcome.stderr
+
+    class SdkTests(made):
+        @pytest.fixture(scope="class")
+        def runner(self):
+            process = ProcessRunner(tap_class=tap_class, config=dict(subject.sample.config))
+            process.sync_all()
+            return process
+
+    return SdkTests
+
+
+for each in find_connectors(ROOT):
+    if each.kind == "tap":
+        globals()[f"Test{each.package.title().replace('_', '')}"] = sdk_tests_of(each)
