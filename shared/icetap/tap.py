@@ -143,6 +143,18 @@ class IcetapTap(Tap, abc.ABC):
             ConfigurationError: Naming the setting.
         """
 
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        bookmarks = state.get("bookmarks") or {}
+        broken = not isinstance(bookmarks, dict) or [
+            name for name, bookmark in bookmarks.items() if not isinstance(bookmark, dict)
+        ]
+        if broken:
+            raise ConfigurationError(
+                'the state is not of the shape {"bookmarks": {"<stream>": {…}}}; is it of another tap?'
+            )
+        super().load_state({"bookmarks": bookmarks})
+
     # --- a run --------------------------------------------------------------------------------------
 
     def write_state(self) -> None:

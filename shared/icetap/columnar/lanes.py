@@ -136,18 +136,21 @@ class ArrowLane(Lane):
     def finish(self) -> None:
         if self._file is None:
             return
-        url = self._file.close()
-        self._file = None
+        file, self._file = self._file, None
+        url = file.close()
         version = {} if self._version is None else {"version": self._version}
-        self._messages.write_message(
-            {
-                "type": "BATCH",
-                "stream": self._stream,
-                "encoding": {"format": "arrow"},
-                "manifest": [url],
-                **version,
-            }
-        )
+        message = {
+            "type": "BATCH",
+            "stream": self._stream,
+            "encoding": {"format": "arrow"},
+            "manifest": [url],
+            **version,
+        }
+        try:
+            self._messages.write_message(message)
+        except BaseException:
+            file.path.unlink(missing_ok=True)  # nobody will hear of it
+            raise
 
     @override
     def abandon(self) -> None:

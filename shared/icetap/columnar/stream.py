@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +19,7 @@ from typing_extensions import override
 from icetap.columnar.batches import BatchFolder, batch_root
 from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lanes import ArrowLane, Lane, MappedLane, RecordLane
-from icetap.columnar.lines import too_long
+from icetap.columnar.lines import record_lines, too_long
 from icetap.errors import ConfigurationError, DataError
 from icetap.types import singer_from_schema
 
@@ -72,9 +73,11 @@ class ColumnarStream(Stream, abc.ABC):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Yield dicts, for callers that want them (the SDK's own tests)."""
+        """Yield what RECORD lines hold, for callers that want dicts (the SDK's own tests)."""
         for page in self.pages():
-            yield from page.batch.to_pylist()
+            for block in record_lines(page.batch, stream=self.name):
+                for line in block.to_pybytes().splitlines():
+                    yield json.loads(line, parse_float=Decimal)["record"]
 
     # --- sync -------------------------------------------------------------------------------------
 
@@ -223,7 +226,12 @@ def open_batch_folder(tap: IcetapTap) -> BatchFolder | None:
     batch_config = tap.config.get("batch_config")
     if not batch_config:
         return None
-    folder = BatchFolder(batch_root(batch_config), is_reader_gone=tap.messages.lines.is_broken)
+
+    def is_reader_gone() -> bool:
+        tap.check_interrupted()
+        return tap.messages.lines.is_broken()
+
+    folder = BatchFolder(batch_root(batch_config), is_reader_gone=is_reader_gone)
     if swept := folder.sweep():
         tap.logger.info("Deleted %d batch files that earlier runs left behind", swept)
     return folder

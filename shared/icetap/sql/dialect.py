@@ -144,8 +144,11 @@ class Dialect(abc.ABC):
         """Return the server's name and version."""
 
     @abc.abstractmethod
-    def tables(self, connection: Connection) -> list[Table]:
-        """Return what can be read, in a stable order, by one catalogue query."""
+    def tables(self, connection: Connection, *, is_wanted: Callable[[str], bool]) -> list[Table]:
+        """Return what can be read, in a stable order, by one catalogue query.
+
+        `is_wanted` tells of a stream whether its rows may be looked at, where that is needed to describe it.
+        """
 
     @abc.abstractmethod
     def describe(self, connection: Connection, *, name: str, sql: str) -> Table:

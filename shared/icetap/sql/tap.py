@@ -45,11 +45,12 @@ class SQLTap(IcetapTap, abc.ABC):
         queries = queries_from_config(self.config)
         connection = self.dialect.connect()
         try:
+            tables = self.dialect.tables(connection, is_wanted=lambda name: self._is_wanted(name, options))
             streams = [
                 SQLStream(
                     self, self.with_options(table, options.of(table.stream)), options=options.of(table.stream)
                 )
-                for table in self._readable(self.dialect.tables(connection))
+                for table in self._readable(tables)
             ]
             streams += [self._query_stream(connection, query, options) for query in queries]
         finally:
@@ -62,6 +63,13 @@ class SQLTap(IcetapTap, abc.ABC):
             self.logger.warning("%s", message)
         _refuse_duplicates(streams)
         return streams
+
+    def _is_wanted(self, name: str, options: StreamOptions) -> bool:
+        """Say whether the catalog selects a stream; without a catalog, all are."""
+        if self.input_catalog is None:
+            return True
+        entry = self.input_catalog.get_stream(options.of(name).get("stream_name") or name)
+        return entry is not None and entry.metadata.resolve_selection()[()]
 
     def with_options(self, table: Table, options: Mapping[str, Any]) -> Table:  # noqa: ARG002 - for dialects
         """Return the table as its options ask for it: where a dialect offers more than the catalogue has."""
@@ -152,14 +160,15 @@ class SQLTap(IcetapTap, abc.ABC):
     def browse(self, name: str | None) -> dict[str, Any]:
         connection = self.dialect.connect()
         try:
+            known = self.dialect.tables(connection, is_wanted=lambda _: True)
             tables = [
                 table
-                for table in self.dialect.tables(connection)
+                for table in known
                 if name in {None, table.stream, table.name, f"{table.schema}.{table.name}"}
             ]
             if name is not None and not tables:
-                known = [table.stream for table in self.dialect.tables(connection)]
-                raise ConfigurationError(f"there is no table '{name}'{did_you_mean(name, known)}")
+                nearest = did_you_mean(name, [table.stream for table in known])
+                raise ConfigurationError(f"there is no table '{name}'{nearest}")
             return {
                 "source": self.name,
                 "version": self.dialect.version(connection),

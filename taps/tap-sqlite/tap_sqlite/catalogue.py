@@ -61,6 +61,7 @@ def read_tables(
     *,
     number_as: str,
     scan: Callable[[str, Promises], Promises] | None,
+    is_wanted: Callable[[str], bool],
 ) -> list[Table]:
     """Return tables and views, sorted by schema and name; `main` first.
 
@@ -68,6 +69,7 @@ def read_tables(
         connection: The open file.
         number_as: What declared decimals become.
         scan: Looks at the stored values: gets the source and what its columns promise, returns what holds.
+        is_wanted: Whether the stream of this name may be scanned.
     """
     try:
         rows = [_ColumnRow(*row) for row in connection.rows(_CATALOGUE)]
@@ -78,7 +80,9 @@ def read_tables(
     tables = broken
     ordered = sorted(rows, key=lambda row: (row.schema, row.table))
     for _, group in itertools.groupby(ordered, key=operator.attrgetter("schema", "table")):
-        tables.append(_table(list(group), number_as=number_as, scan=scan))
+        rows_of_one = list(group)
+        name = stream_name(rows_of_one[0].schema, rows_of_one[0].table)
+        tables.append(_table(rows_of_one, number_as=number_as, scan=scan if is_wanted(name) else None))
     return sorted(tables, key=lambda table: (table.schema != "main", table.schema, table.name))
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CLASSES = {"integer": "number", "real": "number"}
-_SAMPLE_ROWS = 200
+_SAMPLE_PLACES = 32
+_SAMPLE_ROWS = 32
 _UNKNOWN_ROW_BYTES = 256
 
 
@@ -47,8 +48,10 @@ class SQLiteDialect(Dialect):
         return lambda source, promises: scanned(connection, source, list(promises.items()))
 
     @override
-    def tables(self, connection: Any) -> list[Table]:
-        return read_tables(connection, number_as=self._number_as, scan=self._scan(connection))
+    def tables(self, connection: Any, *, is_wanted: Callable[[str], bool]) -> list[Table]:
+        return read_tables(
+            connection, number_as=self._number_as, scan=self._scan(connection), is_wanted=is_wanted
+        )
 
     @override
     def describe(self, connection: Any, *, name: str, sql: str) -> Table:
@@ -160,11 +163,11 @@ class SQLiteDialect(Dialect):
 
     @override
     def row_bytes(self, connection: Any, table: Table, columns: Sequence[Column]) -> int:
-        """Measure a few rows of both ends of a table; rows of views are guessed."""
+        """Measure a few rows at many places of a table; rows of views are guessed."""
         long = [
-            f"coalesce(length(CAST({quoted(column.name)} AS BLOB)), 0)"
-            for column in columns
-            if physical(column).types[0] in {"string", "binary"}
+            f"coalesce(octet_length({quoted(one.name)}), 0)"
+            for one in columns
+            if physical(one).types[0] in {"string", "binary"}
         ]
         fixed = 8 * len(columns) + 8
         if not long:
@@ -172,11 +175,19 @@ class SQLiteDialect(Dialect):
         if table.kind != "table" or len(table.position) != 1:
             return max(fixed, _UNKNOWN_ROW_BYTES)
         position = next(iter(table.position.values()))
+        ((low, high),) = connection.rows(
+            f"SELECT low, high FROM (SELECT (SELECT min({position}) FROM {table.source}) AS low, "
+            f"(SELECT max({position}) FROM {table.source}) AS high)"
+        )
+        if not isinstance(low, int) or not isinstance(high, int):
+            return max(fixed, _UNKNOWN_ROW_BYTES)
+        step = max(1, (high - low) // _SAMPLE_PLACES)
         largest = 0
-        for direction in ("ASC", "DESC"):
+        for place in range(low, high + 1, step):
             ((found,),) = connection.rows(
                 f"SELECT max(size) FROM (SELECT {' + '.join(long)} AS size FROM {table.source} "
-                f"ORDER BY {position} {direction} LIMIT {_SAMPLE_ROWS})"
+                f"WHERE {position} >= ?1 ORDER BY {position} LIMIT {_SAMPLE_ROWS})",
+                (place,),
             )
             largest = max(largest, found or 0)
         return fixed + int(largest)

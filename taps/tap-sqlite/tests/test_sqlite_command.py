@@ -292,3 +292,37 @@ def test_wide_rows_are_read_in_smaller_blocks(database, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert int(done.stdout) < 150, "MB for 48 MB of rows of 400 kB"
+
+
+def test_type_scan_looks_at_selected_streams_only(database, sync, monkeypatch):
+    from tap_sqlite import dialect
+    from tap_sqlite.tap import TapSQLite
+
+    path = database("CREATE TABLE a (x INT); CREATE TABLE b (x INT)")
+    catalog = TapSQLite(config={"database": str(path)}).catalog_dict
+    catalog["streams"] = [stream for stream in catalog["streams"] if stream["stream"] == "a"]
+    looked_at = []
+    monkeypatch.setattr(
+        dialect, "scanned", lambda _, source, promises: looked_at.append(source) or dict(promises)
+    )
+    sync(path, catalog=catalog, type_scan=True)
+    assert looked_at == ['"main"."a"']
+
+
+@pytest.mark.parametrize("state", [{"bookmarks": {"t": "2020"}}, {"bookmarks": ["t"]}], ids=["text", "list"])
+def test_state_of_another_shape_is_refused(database, sync, state):
+    from icetap.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="bookmarks"):
+        sync(database("CREATE TABLE t (a INT)"), state=state)
+
+
+def test_the_sdks_own_connection_test_passes(database):
+    from tap_sqlite.tap import TapSQLite
+
+    path = database(
+        "CREATE TABLE t (a INT, b BLOB, c DATETIME); INSERT INTO t VALUES (1, x'00', '2020-01-01 00:00:00')"
+    )
+    tap = TapSQLite(config={"database": str(path)})
+    tap.messages.lines._descriptor = os.open(os.devnull, os.O_WRONLY)
+    assert tap.run_connection_test()
