@@ -10,13 +10,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 from singer_sdk import Target
+from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 from singer_sdk.plugin_base import _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
 from typing_extensions import override
 
 from icetap.catalogs import open_catalog
-from icetap.errors import DataError, IcetapError
+from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
 from target_iceberg import faults, inspection, report
@@ -82,7 +83,6 @@ class TargetIceberg(Target):
         self._termination = Termination()
         super().__init__(setup_mapper=False, **options)
         check_settings(self.config, self.config_jsonschema, plugin=self.name)
-        REDACTOR.add_settings(self.config, self.config_jsonschema)
         install()
         self.catalog = open_catalog(self.config)
         self.loader = Loader(
@@ -93,6 +93,26 @@ class TargetIceberg(Target):
             termination=self._termination,
         )
         self.message_reader = BytesReader(self.loader)
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        # Before the SDK looks at them: its messages repeat the value that is wrong.
+        REDACTOR.add_settings(self.config, self.config_jsonschema)
+        install()
+        try:
+            return super()._validate_config(raise_errors=raise_errors)
+        except ConfigValidationError as error:
+            raise ConfigurationError("; ".join(error.errors)) from None
+
+    @classmethod
+    @override
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> _ConfigInput:
+        try:
+            return super().cb_config(ctx, param, value)
+        except FileNotFoundError as error:
+            raise click.BadParameter(str(error).splitlines()[0], ctx, param) from None
+        except ValueError as error:
+            raise click.BadParameter(f"this is not JSON: {error}", ctx, param) from None
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
