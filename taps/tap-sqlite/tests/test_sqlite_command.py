@@ -326,3 +326,15 @@ def test_the_sdks_own_connection_test_passes(database):
     tap = TapSQLite(config={"database": str(path)})
     tap.messages.lines._descriptor = os.open(os.devnull, os.O_WRONLY)
     assert tap.run_connection_test()
+
+
+def test_nothing_can_be_written_through_the_connection(database):
+    from icetap.errors import IcetapError
+    from tap_sqlite.connection import DatabaseFile
+
+    path = database("CREATE TABLE t (a INT)")
+    connection = DatabaseFile(path, {"b": path}, immutable=False, busy_timeout_ms=100).open()
+    for statement in ("INSERT INTO t VALUES (1)", "DROP TABLE t", "INSERT INTO b.t VALUES (1)"):
+        with pytest.raises(IcetapError, match="readonly"):
+            connection.rows(statement)
+    connection.close()
