@@ -4,12 +4,15 @@ The pump moves lines as Meltano does, so a kill can be aimed at the moment when 
 that is kept is what Meltano would keep: the last line that the loader printed.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +110,7 @@ def run_processes(
             "env": {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), **(environ or {})},
         }
         loader = subprocess.Popen(target, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+        fcntl.fcntl(loader.stdin, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
         source = subprocess.Popen(tap, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
         printed: list[bytes] = []
         reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
@@ -123,6 +127,10 @@ def run_processes(
     return Ran(*codes, states, lines, shot.hit, log.read_text("utf-8", "replace"))
 
 
+SMALL_PIPE = 4096  # bytes: what has passed is what the loader has read, nearly
+PACE = 25  # lines in a millisecond, so that kills find a tap that still reads
+
+
 def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot: "_Shot") -> int:
     """Move lines until the tap has ended or the loader is gone; return how many passed."""
     lines = 0
@@ -131,14 +139,15 @@ def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot
             loader.stdin.write(line)
             lines += 1
             shot.passed(lines)
+            if shot.kill is not None and lines % PACE == 0:
+                loader.stdin.flush()
+                time.sleep(0.001)
         loader.stdin.close()
     except BrokenPipeError:
         source.stdout.close()
         source.terminate()
-        try:
+        with contextlib.suppress(BrokenPipeError):
             loader.stdin.close()
-        except BrokenPipeError:
-            pass
     return lines
 
 

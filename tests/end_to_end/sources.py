@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+CHANGES = 400
+"""Rows that an incremental source gets between runs, at least."""
 START = 1_700_000_000
 COLUMNS = "id, name, amount, CAST(seen_at AS VARCHAR)"
 """The columns of a loaded table, as `Source.rows` gives them."""
@@ -62,7 +64,7 @@ class Source:
 
     def change(self) -> None:
         """Do what applications do: add, change, and where full reads can see it, delete."""
-        self.insert(self.rng.randrange(1, 60))
+        self.insert(self.rng.randrange(CHANGES, 2 * CHANGES) if self.incremental else self.rng.randrange(60))
         if self.incremental and not self.keyed:
             return
         with self._open() as database:

@@ -10,7 +10,7 @@ import pytest
 
 from . import lake
 from .pipes import Kill, Pipe
-from .sources import COLUMNS, Source
+from .sources import CHANGES, COLUMNS, Source
 
 MODES = {
     "upsert": {"keyed": True, "incremental": True},
@@ -39,24 +39,26 @@ class Chain:
             if self.kills >= kills:
                 break
             assert number <= 3 * kills, f"most kills came too late: {self.story}"
-            if self.rng.random() < 0.5:
+            if self.source.incremental or self.rng.random() < 0.5:
                 self.source.change()
                 self.story.append("source changed")
-            self.one_kill()
+            self.one_kill(is_first=number == 1)
             if self.rng.random() < 0.2:
                 self.complete()
         self.complete()
         return number
 
-    def one_kill(self) -> None:
+    def one_kill(self, *, is_first: bool) -> None:
         """Run, kill, and keep the state that Meltano would have kept."""
         start = self.pipe.state
-        lines = len(self.source.rows()) if self.lane_has_lines else 12
+        lines = 8
+        if self.lane_has_lines:
+            lines = CHANGES if self.source.incremental and not is_first else ROWS
         kill = Kill(
             self.rng.choice(["tap", "target", "target", "both"]),
             self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
             self.rng.randrange(1, lines),
-            self.rng.choice([0, self.rng.random() * 0.1, self.rng.random() * 1.2]),
+            self.rng.choice([0, self.rng.random() * 0.05, self.rng.random() * 0.3]),
         )
         ran = self.pipe.run(kill=kill)
         if kill.whom == "both":
