@@ -118,6 +118,12 @@ class StreamLoad:
         run.ledger.hold(name)
         self._marked = run.ledger.start_of(name).bookmark
 
+    @property
+    def only_appends(self) -> bool:
+        """Whether every row, a delete too, becomes a new row of the table."""
+        method = self.settings.load_method
+        return method == "append-only" or (method == "auto" and not self.keys)
+
     # --- rows in ---------------------------------------------------------------------------------
 
     @property
@@ -438,6 +444,7 @@ class StreamLoad:
             return
         files, superseded = stage.finish()
         self._direct = None
+        self._is_aligned = True  # the whole content becomes this read's, wherever the tap began
         if self._holds_already(files):
             delete_files(self.table, files)
             self.counts.unchanged += stage.rows
