@@ -103,19 +103,15 @@ class JsonLane:
     def _read(self, lines: bytes, count: int) -> pa.Table:
         if not (lines.isascii() or _is_utf8(lines)):
             raise Unfit
-        # A line that is longer than a block cannot be read: once more in one block.
-        for size in (_BLOCK_BYTES, len(lines) + 1):
-            try:
-                table = pj.read_json(
-                    pa.BufferReader(lines),
-                    read_options=pj.ReadOptions(block_size=size, use_threads=size < len(lines)),
-                    parse_options=self._parse,
-                )
-            except pa.ArrowInvalid as error:
-                if "straddling" in str(error) and size < len(lines):
-                    continue
-                raise Unfit from error
-            break
+        try:
+            # All in one block: runs are decoded side by side, and the parts of one need not be joined.
+            table = pj.read_json(
+                pa.BufferReader(lines),
+                read_options=pj.ReadOptions(block_size=len(lines) + 1, use_threads=False),
+                parse_options=self._parse,
+            )
+        except pa.ArrowInvalid as error:
+            raise Unfit from error
         if table.num_rows != count:
             raise Unfit  # two messages on one line
         return table
@@ -173,7 +169,12 @@ class _Doubles:
             _has_double(field.type) for field in fields if pa.types.is_nested(field.type)
         ) or not all(is_nameable(fields[i].name) for i in self._places)
         self._long = LongNumbers(fields)
+        self._searches: list[tuple[int, re.Pattern[bytes]]] = []
         if self._unfit:
+            return
+        if not any(pa.types.is_nested(field.type) for field in fields):
+            # No key of an object inside can be mistaken for a column's.
+            self._searches = [(place, _long_texts(fields[place].name)) for place in self._places]
             return
         names = {f"f{i}": fields[i].name for i in self._places}
         members = [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in names]
@@ -186,6 +187,9 @@ class _Doubles:
             return
         if self._unfit:
             raise Unfit  # the row lane counts them one by one
+        if self._searches:
+            yield from _lossy_texts(self._searches, lines)
+            return
         try:
             decoded: list[Any] = self._decoder.decode_lines(lines)
         except msgspec.MsgspecError as error:
@@ -197,6 +201,28 @@ class _Doubles:
             )
             if lossy := lossy_doubles(texts, columns[place].array):
                 yield place, lossy
+
+
+def _long_texts(name: str) -> re.Pattern[bytes]:
+    """Return a search for the long numbers of one column, three times faster than to parse the lines."""
+    spellings = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    key = b"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))
+    # One spelling stands bare, so that `re` looks for it as a whole.
+    key = key if len(spellings) == 1 else b"(?:" + key + b")"
+    return re.compile(rb'"' + key + rb'"\s*:\s*([-+0-9.eE]{16,}|[-0-9.]*[eE][-+]?[0-9]{3}[0-9]*)')
+
+
+def _lossy_texts(
+    searches: Sequence[tuple[int, re.Pattern[bytes]]], lines: bytes
+) -> Iterator[tuple[int, int]]:
+    for place, search in searches:
+        texts = pa.array(search.findall(lines), pa.binary()).cast(pa.string())
+        try:
+            lossy = lossy_doubles(texts, texts.cast(pa.float64()))
+        except pa.ArrowInvalid as error:
+            raise Unfit from error
+        if lossy:
+            yield place, lossy
 
 
 def is_nameable(name: str) -> bool:

@@ -193,7 +193,7 @@ class _Lines:
         if not end:
             self._partial.append(block)
             return
-        whole = b"".join([*self._partial, block[:end]]) if self._partial else block[:end]
+        whole = b"".join([*self._partial, memoryview(block)[:end]])
         self._partial = [block[end:]] if end < len(block) else []
         yield from self._whole_lines(whole)
         if self._open_bytes >= RUN_BYTES:
