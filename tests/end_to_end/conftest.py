@@ -8,6 +8,7 @@ from .pipes import Pipe
 from .project import Project, new_project
 from .sources import execute
 
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which Meltano has made its database, which takes seconds."""
