@@ -56,6 +56,8 @@ class Decoded:
     version: int | None = None
     deleted: pa.BooleanArray | None = None
     """True where `_sdc_deleted_at` was set; None when no row is a delete."""
+    deleted_at: pa.Array | None = None
+    """What it was set to (timestamp in UTC, null if it is no date-time); None when no row is a delete."""
     times: pa.Array | None = None
     """When the tap extracted each row (timestamp in UTC, null if it did not say); None unless asked for."""
     rejected: list[Rejected] = field(default_factory=list)
@@ -164,6 +166,7 @@ class StreamDecoder:
                 batch=rows.select(self._declared_names),
                 version=version,
                 deleted=deletes if deletes.true_count else None,
+                deleted_at=rows.column(DELETED_AT) if deletes.true_count else None,
                 times=pa.nulls(len(rows), TIMESTAMPTZ) if self._record_metadata else None,
                 rejected=rejected,
             )
@@ -254,10 +257,10 @@ class StreamDecoder:
             for one, column in zip(self._fields, part.columns, strict=False)
             if not pa.types.is_null(one.type)
         ]
-        deleted = part.columns[-1].array.is_valid()
-        fields = [*self.schema, pa.field("", pa.int64()), pa.field("", pa.string()), pa.field("", pa.bool_())]
+        hidden = [pa.field("", pa.int64()), pa.field("", pa.string()), pa.field("", pa.string())]
         return pa.RecordBatch.from_arrays(
-            [*arrays, part.versions, part.times, deleted], schema=pa.schema(fields)
+            [*arrays, part.versions, part.times, part.columns[-1].array],
+            schema=pa.schema([*self.schema, *hidden]),
         )
 
     def _bad_rows(self, part: _Part) -> dict[int, tuple[str | None, str]]:
@@ -271,16 +274,17 @@ class StreamDecoder:
 
     def _by_version(self, whole: pa.RecordBatch, findings: _Findings) -> Iterator[Decoded]:
         """Cut where the version changes; the findings go with the first piece, even if it has no rows."""
-        versions, times, deleted = whole.columns[-3:]
+        versions, times, deleted_at = whole.columns[-3:]
         instants = _instants(times) if self._record_metadata else None
         batch = pa.RecordBatch.from_arrays(whole.columns[:-3], schema=self.schema)
         start = 0
         for end in [*_changes(versions), len(versions)]:
-            deletes = deleted[start:end]
+            deletes = deleted_at[start:end].is_valid()
             yield Decoded(
                 batch=batch[start:end],
                 version=versions[start].as_py() if start < end else None,
                 deleted=deletes if deletes.true_count else None,
+                deleted_at=_instants(deleted_at[start:end]) if deletes.true_count else None,
                 times=None if instants is None else instants[start:end],
                 rejected=findings.rejected,
                 lossy=dict(+findings.lossy),

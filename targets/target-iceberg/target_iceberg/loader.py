@@ -54,11 +54,14 @@ class _Stream:
     evolution: Evolution
     keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
+    keeps_deletes: bool = False
 
     @property
     def columns(self) -> pa.Schema:
         """The columns of the next batch, those of the record's metadata among them."""
         own = self.decoder.schema
+        if self.keeps_deletes:
+            own = own.append(metadata.DELETED_AT_FIELD)
         return metadata.beside(own) if self.settings.add_record_metadata else own
 
 
@@ -216,7 +219,7 @@ class Loader:
         if run.stream in self._left_out:
             return
         stream = self._stream(run.stream, line=run.first_line)
-        size = len(run.lines)
+        size = run.input_bytes
         if self._maps.applies_to(run.stream):
             run = self._maps.run(run)
         for decoded in stream.decoder.decode(run) if run.count else ():
@@ -243,7 +246,7 @@ class Loader:
         for number in range(reader.num_record_batches):
             run = self._maps.batch(name, reader.get_batch(number), version=version, line=line)
             for decoded in self._streams[name].decoder.decode(run) if run.count else ():
-                self._write(self._streams[name], decoded, input_bytes=len(run.lines))
+                self._write(self._streams[name], decoded, input_bytes=run.input_bytes)
 
     def _write(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
         self._ledger.rows_came()
@@ -253,21 +256,26 @@ class Loader:
         batch = decoded.batch
         if not batch.num_rows:
             return
+        deleted = decoded.deleted
+        if stream.keeps_deletes or (deleted is not None and stream.load.only_appends):
+            batch, deleted = metadata.with_deletes(batch, decoded), None
+            is_new, stream.keeps_deletes = not stream.keeps_deletes, True
+        else:
+            is_new = False
         if stream.settings.add_record_metadata:
             batch = metadata.with_metadata(batch, decoded)
-        if decoded.new_fields or not stream.evolution.schema.equals(stream.load.schema_stage.columns):
+        if (
+            is_new
+            or decoded.new_fields
+            or not stream.evolution.schema.equals(stream.load.schema_stage.columns)
+        ):
             self._admit(stream)
         evolution = with_overflow(stream.evolution, batch, policy=stream.settings.schema_policy)
         if evolution is not stream.evolution:
             self._evolve(stream, evolution)
-        with self._termination.held_back():  # a change of version commits
-            stream.load.write(
-                conform(batch, evolution),
-                deleted=decoded.deleted,
-                version=decoded.version,
-                input_bytes=input_bytes,
-            )
-            self._print_state()
+        stream.load.write(
+            conform(batch, evolution), deleted=deleted, version=decoded.version, input_bytes=input_bytes
+        )
 
     def _reject(self, stream: _Stream, rows: list[Rejected]) -> None:
         if not rows:

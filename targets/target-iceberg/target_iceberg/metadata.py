@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from icetap.types import TIMESTAMPTZ
 from target_iceberg.decode import DELETED_AT
@@ -27,6 +28,18 @@ FIELDS = (
 )
 
 _STARTED_AT = time.time_ns() // 1_000_000
+
+
+def with_deletes(batch: pa.RecordBatch, decoded: Decoded) -> pa.RecordBatch:
+    """Return the batch with the column `_sdc_deleted_at`: where rows are only appended, a delete is a row too."""
+    at = decoded.deleted_at
+    now = pa.scalar(datetime.now(UTC), TIMESTAMPTZ)
+    column = (
+        pa.nulls(batch.num_rows, TIMESTAMPTZ)
+        if at is None
+        else pc.if_else(decoded.deleted, pc.coalesce(at, now), at)
+    )
+    return batch.append_column(DELETED_AT_FIELD, column)
 
 
 def beside(columns: pa.Schema) -> pa.Schema:
