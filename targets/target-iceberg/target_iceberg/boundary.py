@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import logging
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,9 @@ def _column(table: Table, name: Any) -> str | None:
 
 
 def _is_at(batch: pa.RecordBatch, column: str, value: pa.Scalar) -> pa.BooleanArray:
-    return pc.fill_null(pc.equal(batch.column(column), value), False)
+    values = batch.column(column)
+    values = values.storage if isinstance(values, pa.ExtensionArray) else values
+    return pc.fill_null(pc.equal(values, value), False)
 
 
 def _as_value(text: Any, kind: pa.DataType) -> pa.Scalar | None:
@@ -98,6 +101,8 @@ def _as_value(text: Any, kind: pa.DataType) -> pa.Scalar | None:
             return _instant(text, kind)
         if isinstance(text, str) and pa.types.is_date(kind):
             return pa.scalar(text[:10]).cast(kind)
+        if isinstance(kind, pa.UuidType):
+            return pa.scalar(uuid.UUID(str(text)).bytes, kind.storage_type)
         if isinstance(text, NumberText):
             text = str(text.exact())
         if isinstance(text, str | int) and not isinstance(text, bool) and not pa.types.is_string(kind):
@@ -119,6 +124,8 @@ def _instant(text: str, kind: pa.TimestampType) -> pa.Scalar:
 
 
 def _equal(column: str, value: pa.Scalar) -> Any:
+    if pa.types.is_fixed_size_binary(value.type):
+        return None  # Arrow has no comparison of uuids; the rows are compared here
     try:
         return EqualTo(column, value.as_py())  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
     except (ValidationError, TypeError, ValueError):

@@ -126,11 +126,11 @@ class DirectStage:
                     keys, at = deletes.pop(0)
                     yield batch.slice(start, at - position - start), None
                     start = at - position
-                    yield _padded(keys, batch.schema), pa.array([True] * keys.num_rows)
+                    yield _padded(keys, batch.schema), pa.array([True] * keys.num_rows, pa.bool_())
                 yield batch.slice(start), None
                 position += batch.num_rows
         for keys, _ in deletes:
-            yield _padded(keys, schema), pa.array([True] * keys.num_rows)
+            yield _padded(keys, schema), pa.array([True] * keys.num_rows, pa.bool_())
 
     def discard(self) -> None:
         """Delete everything that was staged."""
@@ -212,7 +212,7 @@ class Spool:
 
     def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None = None) -> None:
         """Add rows in the table's types; `deleted` marks those that delete their key."""
-        flags = deleted if deleted is not None else pa.array([False] * batch.num_rows)
+        flags = deleted if deleted is not None else pa.array([False] * batch.num_rows, pa.bool_())
         self._in_memory.append(batch.append_column(pa.field(DELETED, pa.bool_()), flags))
         self._bytes += batch.nbytes
         self.rows += batch.num_rows

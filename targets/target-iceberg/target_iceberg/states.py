@@ -75,6 +75,7 @@ class StateLedger:
         self._opaque: str | None = None
         self._behind: set[str] = set()
         self._printed: str | None = None
+        self._has_commit = False
         self.is_opaque = False
         self.was_seen = False
 
@@ -119,11 +120,14 @@ class StateLedger:
 
     def commit(self, stream: str) -> None:
         """Notice that everything of a stream up to the newest STATE is in its table."""
+        self._has_commit = True
         self._committed[stream] = self._received.get(stream)
         self._behind.discard(stream)
 
     def printable(self) -> str | None:
         """Return the STATE line to print, or None when it would say nothing new."""
+        if self._committed and not self._has_commit:
+            return None
         text = self._opaque_line() if self.is_opaque else self._split_line()
         if text is None or text == self._printed:
             return None

@@ -14,17 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.exceptions import NoSuchTableError
+
 from icetap.catalogs import open_catalog
 from icetap.errors import IcetapError
 from icetap.testing.engines import duckdb_rows
-from pyiceberg.exceptions import NoSuchTableError
 from target_iceberg.target import TargetIceberg
 
 PEOPLE = {"id": {"type": "integer"}, "name": {"type": ["null", "string"]}}
 
 
 def schema(
-    stream: str = "s", *, properties: dict | None = None, keys: list[str] | None = None, cursor: str | None = None
+    stream: str = "s",
+    *,
+    properties: dict | None = None,
+    keys: list[str] | None = None,
+    cursor: str | None = None,
 ) -> dict:
     message = {
         "type": "SCHEMA",
@@ -123,7 +128,8 @@ class Lake:
         return outcome
 
     def command(self, **config) -> list[str]:
-        path = self.folder / "config.json"
+        self._number += 1
+        path = self.folder / f"config-{self._number}.json"
         path.write_text(json.dumps({**self.config, **config}))
         code = "from target_iceberg.target import main; main()"
         return [sys.executable, "-c", code, "--config", str(path)]

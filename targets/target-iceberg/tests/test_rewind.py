@@ -6,6 +6,7 @@ import json
 import subprocess
 
 import pytest
+
 from icetap.errors import StateError
 
 CURSOR = {"cursor": "id", "keys": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from target_iceberg.states import StateLedger, same_bookmark
 
 
@@ -21,9 +22,20 @@ def test_a_state_is_printed_only_after_its_commit(lake, singer, monkeypatch):
     monkeypatch.setattr(module, "commit_change", commit)
     monkeypatch.setattr("target_iceberg.target._emit", lambda line: seen.append(json.loads(line)))
     lake.ok(
-        singer.schema(), singer.records([1]), singer.state(s=1), singer.records([2]), singer.state(s=2), batch_size_rows=1
+        singer.schema(),
+        singer.records([1]),
+        singer.state(s=1),
+        singer.records([2]),
+        singer.state(s=2),
+        batch_size_rows=1,
     )
-    assert seen == ["commit", "commit", singer.state(s=1)["value"], "commit", singer.state(s=2)["value"]] or seen == [
+    assert seen == [
+        "commit",
+        "commit",
+        singer.state(s=1)["value"],
+        "commit",
+        singer.state(s=2)["value"],
+    ] or seen == [
         "commit",
         "commit",
         singer.state(s=2)["value"],
@@ -70,7 +82,10 @@ def test_streams_that_are_not_loaded_keep_their_bookmarks(lake, singer):
 
 
 def test_other_members_come_from_the_newest_state_that_is_wholly_committed(lake, singer):
-    end = {"type": "STATE", "value": {"bookmarks": {"s": {"x": 1}}, "currently_syncing": None, "cursor": 1.10}}
+    end = {
+        "type": "STATE",
+        "value": {"bookmarks": {"s": {"x": 1}}, "currently_syncing": None, "cursor": 1.10},
+    }
     outcome = lake.ok(singer.schema(), singer.records([1]), end)
     assert outcome.last_state == end["value"]
 
@@ -87,7 +102,9 @@ def test_numbers_keep_their_text(lake, singer, number, form):
     text = form % number
     outcome = lake.ok(singer.schema(), singer.records([1]), '{"type": "STATE", "value": %s}' % text)
     assert outcome.lines == [text]
-    again = lake.ok('{"type": "STATE", "value": %s}' % text, singer.schema(), '{"type": "STATE", "value": %s}' % text)
+    again = lake.ok(
+        '{"type": "STATE", "value": %s}' % text, singer.schema(), '{"type": "STATE", "value": %s}' % text
+    )
     assert again.lines == [text]
     assert lake.snapshots() == 1
 
@@ -145,7 +162,9 @@ def test_an_opaque_state_is_printed_when_everything_is_committed(lake, singer):
 def test_progress_markers_of_the_sdk_do_not_make_a_difference():
     progress = '{"progress_markers": {"Note": "x", "replication_key_value": 3}}'
     assert same_bookmark(None, progress)
-    assert same_bookmark('{"replication_key_value": 1}', '{"replication_key_value": 1.0, "progress_markers": {}}')
+    assert same_bookmark(
+        '{"replication_key_value": 1}', '{"replication_key_value": 1.0, "progress_markers": {}}'
+    )
     assert not same_bookmark('{"replication_key_value": 1}', '{"replication_key_value": 2}')
 
 
