@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import json
 import os
 import signal
 import sys
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
+import simplejson  # type: ignore[import-untyped]
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError, StreamMapConfigError
 from singer_sdk.helpers._util import load_json
@@ -277,7 +277,7 @@ class IcetapTap(Tap, abc.ABC):
 
     @classmethod
     @override
-    def invoke(  # type: ignore[override]
+    def invoke(
         cls,
         *,
         about: bool = False,
@@ -285,12 +285,7 @@ class IcetapTap(Tap, abc.ABC):
         config: _ConfigInput | None = None,
         state: IO[str] | None = None,
         catalog: IO[str] | None = None,
-        discover: bool = False,
-        test: str | None = None,
-        preview: str | None = None,
-        sql: str | None = None,
-        limit: int = 20,
-        browse: str | None = None,
+        **asked: Any,
     ) -> None:
         """Do what the command line asks for; every expected failure becomes one line and an exit code."""
         redaction.install()
@@ -299,27 +294,44 @@ class IcetapTap(Tap, abc.ABC):
             return
         with cls._honest_exit():
             settings = config or _ConfigInput()
-            asks_for_catalog = discover or browse is not None or sql is not None
+            # Neither needs a catalog, and a stale one must not stand in the way.
+            looks_only = bool(asked.get("discover")) or any(
+                asked.get(name) is not None for name in ("sql", "browse")
+            )
             tap = cls(
                 config=settings.config,
                 parse_env_config=settings.parse_env,
                 state=_json_file(state, "--state"),
-                catalog=_json_file(catalog, "--catalog") if not asks_for_catalog else None,
-                setup_mapper=not asks_for_catalog,
+                catalog=None if looks_only else _json_file(catalog, "--catalog"),
+                setup_mapper=not looks_only,
             )
-            if discover:
-                tap.run_discovery()
-            elif test == "schema":
-                tap.write_schemas()
-            elif test:
-                sys.exit(0 if tap.run_test() else 1)
-            elif preview is not None or sql is not None:
-                _print_json(tap.preview(preview, sql=sql, limit=limit))
-            elif browse is not None:
-                _print_json(tap.browse(browse or None))
-            else:
-                cls.print_version(print_fn=cls.logger.info)
-                tap.run()
+            tap.answer(**asked)
+
+    def answer(
+        self,
+        *,
+        discover: bool = False,
+        test: str | None = None,
+        preview: str | None = None,
+        sql: str | None = None,
+        limit: int = 20,
+        browse: str | None = None,
+    ) -> None:
+        """Do the one thing that was asked for; without any, run."""
+        if discover:
+            self.run_discovery()
+        elif test == "schema":
+            self.write_schemas()
+            self.messages.lines.flush()
+        elif test:
+            sys.exit(0 if self.run_test() else 1)
+        elif preview is not None or sql is not None:
+            _print_json(self.preview(preview, sql=sql, limit=limit))
+        elif browse is not None:
+            _print_json(self.browse(browse or None))
+        else:
+            self.print_version(print_fn=self.logger.info)
+            self.run()
 
     @classmethod
     @contextlib.contextmanager
@@ -362,5 +374,5 @@ def _json_file(file: IO[str] | None, option: str) -> dict[str, Any] | None:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(simplejson.dumps(value, ensure_ascii=False, use_decimal=True, default=str) + "\n")
     sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -214,7 +215,7 @@ def preview_json(stream: SQLStream, lines: Sequence[bytes], *, limit: int) -> di
             }
             for field in stream.columns
         ],
-        "rows": [json.loads(line)["record"] for line in lines[:limit]],
+        "rows": [json.loads(line, parse_float=Decimal)["record"] for line in lines[:limit]],
         "more": len(lines) > limit,
     }
 

@@ -248,6 +248,11 @@ def test_test_says_what_works_and_what_does_not(database, command):
     assert b"no such column: nix" in bad.stdout
 
 
+def test_test_can_print_the_schema_messages(database, command):
+    done = command("--test=schema", database=str(database("CREATE TABLE t (a INT)")))
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["SCHEMA"]
+
+
 def test_stream_maps_work_in_the_record_lane(database, sync):
     path = database(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, v REAL)",
