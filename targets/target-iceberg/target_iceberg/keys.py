@@ -75,6 +75,15 @@ def _reader(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBa
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
+def _joinable(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which DuckDB joins: it cannot push filters on uuids down to Arrow."""
+    return pa.binary() if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return (column.storage if isinstance(column, pa.ExtensionArray) else column).cast(kind)
+
+
 def _numbered(
     batches: Iterable[pa.RecordBatch],
     *,
@@ -87,14 +96,14 @@ def _numbered(
     first = next(source, None)
     if first is None:
         return None, iter(())
-    kinds = kinds or [first.schema.field(key).type for key in keys]
+    kinds = [_joinable(kind) for kind in kinds or [first.schema.field(key).type for key in keys]]
     schema = pa.schema([*zip(_names(keys), kinds, strict=True), (extra, pa.int64())])
 
     def generate() -> Iterator[pa.RecordBatch]:
         number = 0
         batch: pa.RecordBatch | None = first
         while batch is not None:
-            columns = [batch.column(key).cast(kind) for key, kind in zip(keys, kinds, strict=True)]
+            columns = [_as(batch.column(key), kind) for key, kind in zip(keys, kinds, strict=True)]
             numbers = pa.arange(number, number + batch.num_rows)
             yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
             number += batch.num_rows
@@ -122,7 +131,7 @@ def latest_rows(
         engine.register("staged", _reader(batches, schema))
         engine.execute(f"CREATE TEMP TABLE moments AS SELECT {names}, 2 * n + 1 AS moment FROM staged")
         for number, (batch, before) in enumerate(deletes):
-            columns = [batch.column(key).cast(schema.field(index).type) for index, key in enumerate(keys)]
+            columns = [_as(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
             engine.register(f"d{number}", pa.Table.from_arrays(columns, names=_names(keys)))
             engine.execute(f"INSERT INTO moments SELECT {names}, {2 * before} FROM d{number}")
         found = engine.execute(
@@ -191,7 +200,7 @@ def _positioned(
     stored: Iterable[tuple[int, int, pa.RecordBatch]], *, keys: Sequence[str], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     for file_number, first, batch in stored:
-        columns = [batch.column(key).cast(schema.field(index).type) for index, key in enumerate(keys)]
+        columns = [_as(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
         files = pa.array([file_number], pa.int64()).take(pa.array([0] * batch.num_rows, pa.int8()))
         positions = pa.arange(first, first + batch.num_rows)
         yield pa.RecordBatch.from_arrays([*columns, files, positions], schema=schema)

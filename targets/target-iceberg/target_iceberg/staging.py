@@ -212,6 +212,8 @@ class Spool:
 
     def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None = None) -> None:
         """Add rows in the table's types; `deleted` marks those that delete their key."""
+        if not batch.num_rows:
+            return
         flags = deleted if deleted is not None else pa.array([False] * batch.num_rows, pa.bool_())
         self._in_memory.append(batch.append_column(pa.field(DELETED, pa.bool_()), flags))
         self._bytes += batch.nbytes
