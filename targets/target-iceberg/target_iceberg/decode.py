@@ -22,6 +22,7 @@ from target_iceberg.values import UndeclaredField, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor, Future
 
     from target_iceberg.reader import Run
 
@@ -78,6 +79,15 @@ class _Part:
     refused: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that is being decoded in another thread, for one set of columns."""
+
+    lane: JsonLane
+    part: Future[_Part | None]
+    """None when the run has something that only the slower lane can decode."""
+
+
 @dataclass(slots=True)
 class _Findings:
     """What a run has besides rows."""
@@ -114,7 +124,16 @@ class StreamDecoder:
         self._fast = JsonLane([*fields, deleted])
         self._exact = RowLane([*fields, deleted.with_metadata({"icetap.kind": "text"})])
 
-    def decode(self, run: Run) -> Iterator[Decoded]:
+    def begin(self, run: Run, *, pool: Executor) -> Begun | None:
+        """Begin to decode a run in another thread; give `decode` what this returns.
+
+        Runs may come in between that change the columns: then `decode` begins anew.
+        """
+        if not run.count or not self._fast.usable or self._resting:
+            return None
+        return Begun(self._fast, pool.submit(_fast_part, self._fast, run.lines, run.count))
+
+    def decode(self, run: Run, *, begun: Begun | None = None) -> Iterator[Decoded]:
         """Yield the rows of a run; several times when it holds several versions.
 
         What the run rejected, lost and found stands in the first one only.
@@ -126,7 +145,7 @@ class StreamDecoder:
             return
         while True:
             try:
-                parts = self._parts(run)
+                parts = self._parts(run, begun)
                 break
             except UndeclaredField:
                 self._learn(run)
@@ -171,17 +190,22 @@ class StreamDecoder:
                 rejected=rejected,
             )
 
-    def _parts(self, run: Run) -> list[_Part]:
+    def _parts(self, run: Run, begun: Begun | None) -> list[_Part]:
         fast = self._fast.usable and not self._resting
-        if fast and (part := self._fast_part(run.lines, run.count)):
-            return [part]
+        if fast:
+            if begun is not None and begun.lane is self._fast:
+                part = begun.part.result()
+            else:
+                part = _fast_part(self._fast, run.lines, run.count)
+            if part is not None:
+                return [part]
         self._resting = max(0, self._resting - 1)
         # One bad row must not send its whole run to the slower lane: try again in small pieces.
         again = fast and len(run.lines) > _PIECE_BYTES
         parts: list[_Part] = []
         row = missed = 0
         for piece, count in _pieces(run.lines):
-            part = self._fast_part(piece, count) if again else None
+            part = _fast_part(self._fast, piece, count) if again else None
             if part is None:
                 missed += 1
                 part = self._exact_part(piece, functools.partial(_line_of, run, row))
@@ -190,13 +214,6 @@ class StreamDecoder:
         if again and missed == len(parts):
             self._resting = _REST_RUNS
         return parts
-
-    def _fast_part(self, lines: bytes, count: int) -> _Part | None:
-        try:
-            columns, versions, times = self._fast.decode(lines, count=count)
-        except Unfit:
-            return None
-        return _Part(columns, versions, times, count)
 
     def _exact_part(self, lines: bytes, line_of: Callable[[int], int]) -> _Part:
         rows = self._exact.decode(lines, line_of=line_of)
@@ -302,6 +319,14 @@ def _same(some: Sequence[pa.Field], others: Sequence[pa.Field]) -> bool:
 def _has(schema: pa.Schema, one: pa.Field) -> bool:
     place = schema.get_field_index(one.name)
     return place >= 0 and bool(schema.field(place).equals(one, check_metadata=True))
+
+
+def _fast_part(lane: JsonLane, lines: bytes, count: int) -> _Part | None:
+    try:
+        columns, versions, times = lane.decode(lines, count=count)
+    except Unfit:
+        return None
+    return _Part(columns, versions, times, count)
 
 
 def _missing_keys(one: pa.Field, array: pa.Array) -> list[int]:

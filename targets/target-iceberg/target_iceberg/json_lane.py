@@ -169,12 +169,15 @@ class _Doubles:
             _has_double(field.type) for field in fields if pa.types.is_nested(field.type)
         ) or not all(is_nameable(fields[i].name) for i in self._places)
         self._long = LongNumbers(fields)
-        self._searches: list[tuple[int, re.Pattern[bytes]]] = []
+        self._searches: list[tuple[int, LongNumbers, re.Pattern[bytes]]] = []
         if self._unfit:
             return
         if not any(pa.types.is_nested(field.type) for field in fields):
             # No key of an object inside can be mistaken for a column's.
-            self._searches = [(place, _long_texts(fields[place].name)) for place in self._places]
+            self._searches = [
+                (place, LongNumbers([fields[place]]), _long_texts(fields[place].name))
+                for place in self._places
+            ]
             return
         names = {f"f{i}": fields[i].name for i in self._places}
         members = [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in names]
@@ -213,9 +216,11 @@ def _long_texts(name: str) -> re.Pattern[bytes]:
 
 
 def _lossy_texts(
-    searches: Sequence[tuple[int, re.Pattern[bytes]]], lines: bytes
+    searches: Sequence[tuple[int, LongNumbers, re.Pattern[bytes]]], lines: bytes
 ) -> Iterator[tuple[int, int]]:
-    for place, search in searches:
+    for place, long_numbers, search in searches:
+        if not long_numbers.may_be_in(lines):
+            continue
         texts = pa.array(search.findall(lines), pa.binary()).cast(pa.string())
         try:
             lossy = lossy_doubles(texts, texts.cast(pa.float64()))

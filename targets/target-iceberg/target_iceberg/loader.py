@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -34,11 +36,12 @@ if TYPE_CHECKING:
 
     from pyiceberg.catalog import Catalog
 
-    from target_iceberg.decode import Decoded, Rejected
+    from target_iceberg.decode import Begun, Decoded, Rejected
     from target_iceberg.settings import StreamSettings
     from target_iceberg.signals import Termination
 
 LOGGER = logging.getLogger("target-iceberg")
+DECODING_THREADS = 2
 REJECTED_ROWS = 10_000
 """Refused rows that are held before they are written to the quarantine table."""
 
@@ -88,15 +91,24 @@ class Loader:
         self._batch_files = BatchFiles(Path(config.get("batch_root") or default_batch_root()))
         self._maps = StreamMaps(config)
         self._left_out: set[str] = set()
+        self._begun: deque[tuple[RecordRun, Begun | None]] = deque()
+        self._pool = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decode")
         self.is_finished = False
 
     # --- messages --------------------------------------------------------------------------------
+
+    def begin(self, run: RecordRun) -> None:
+        """Begin to decode a run in another thread; `take` gets the same runs, in the same order."""
+        stream = self._streams.get(run.stream)
+        if stream is not None and not self._maps.applies_to(run.stream):
+            self._begun.append((run, stream.decoder.begin(run, pool=self._pool)))
 
     def take(self, item: RecordRun | Message | Tick) -> None:
         """Handle one thing that the reader found."""
         match item:
             case RecordRun():
-                self._records(item)
+                is_begun = bool(self._begun) and self._begun[0][0] is item
+                self._records(item, self._begun.popleft()[1] if is_begun else None)
             case Message(type="SCHEMA"):
                 self._schema(item.value, line=item.line)
             case Message(type="STATE"):
@@ -215,14 +227,14 @@ class Loader:
         stream.load.names = json.dumps(evolution.names)
         stream.evolution = evolution
 
-    def _records(self, run: RecordRun) -> None:
+    def _records(self, run: RecordRun, begun: Begun | None) -> None:
         if run.stream in self._left_out:
             return
         stream = self._stream(run.stream, line=run.first_line)
         size = run.input_bytes
         if self._maps.applies_to(run.stream):
             run = self._maps.run(run)
-        for decoded in stream.decoder.decode(run) if run.count else ():
+        for decoded in stream.decoder.decode(run, begun=begun) if run.count else ():
             self._write(stream, decoded, input_bytes=size)
             size = 0
 

@@ -21,6 +21,7 @@ from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
 from target_iceberg import faults, inspection, report
+from target_iceberg.ahead import in_advance
 from target_iceberg.loader import Loader
 from target_iceberg.reader import Message, Run, messages
 from target_iceberg.settings import CONFIG
@@ -56,7 +57,8 @@ class BytesReader(GenericSingerReader[bytes]):
     ) -> Counter[str]:
         counter: Counter[str] = Counter()
         source = file_input or self.default_input
-        for item in messages(source.fileno(), tick_seconds=TICK_SECONDS):
+        items = messages(source.fileno(), tick_seconds=TICK_SECONDS)
+        for item in in_advance(items, self._loader.begin):
             self._loader.take(item)
             if isinstance(item, Run):
                 counter[SingerMessageType.RECORD] += item.count
