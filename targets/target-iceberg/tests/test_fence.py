@@ -36,7 +36,9 @@ def meanwhile(monkeypatch):
 
 @pytest.mark.parametrize("keys", [["id"], []], ids=["keyed", "key-less"])
 @pytest.mark.parametrize("loaded_before", [True, False], ids=["full", "new"])
-def test_of_two_runs_of_one_pipeline_one_loads_and_the_other_is_refused(lake, singer, meanwhile, keys, loaded_before):
+def test_of_two_runs_of_one_pipeline_one_loads_and_the_other_is_refused(
+    lake, singer, meanwhile, keys, loaded_before
+):
     start = {"n": 0}
     if loaded_before:
         lake.ok(singer.state(), singer.schema(keys=keys), singer.records([1]), singer.state(s={"n": 0}))
@@ -56,9 +58,13 @@ def test_of_two_runs_of_one_pipeline_one_loads_and_the_other_is_refused(lake, si
     assert lake.ids() == ([1, 2, 3] if loaded_before else [2, 3])
 
 
-def test_an_old_process_that_comes_back_is_refused_also_when_the_bookmark_is_the_same(lake, singer, meanwhile):
+def test_an_old_process_that_comes_back_is_refused_also_when_the_bookmark_is_the_same(
+    lake, singer, meanwhile
+):
     lake.ok(singer.state(), singer.schema(), singer.records([1]), singer.state(s=1))
-    meanwhile(lambda: lake.ok(singer.state(s=1), singer.schema(), singer.records([1], name="b"), singer.state(s=1)))
+    meanwhile(
+        lambda: lake.ok(singer.state(s=1), singer.schema(), singer.records([1], name="b"), singer.state(s=1))
+    )
     late = lake.load(singer.state(s=1), singer.schema(), singer.records([1], name="old"), singer.state(s=1))
     assert isinstance(late.error, FenceError)
     assert lake.names() == {1: "b1"}
@@ -67,9 +73,17 @@ def test_an_old_process_that_comes_back_is_refused_also_when_the_bookmark_is_the
 def test_two_pipelines_into_one_keyed_table_lose_and_double_nothing(lake, singer, meanwhile):
     lake.ok(singer.schema(), singer.records([1, 2]), singer.state(s=2), pipeline="one")
     meanwhile(
-        lambda: lake.ok(singer.schema(), singer.records([2, 3, 4], name="two"), singer.state(s=4), pipeline="two")
+        lambda: lake.ok(
+            singer.schema(), singer.records([2, 3, 4], name="two"), singer.state(s=4), pipeline="two"
+        )
     )
-    lake.ok(singer.state(s=2), singer.schema(), singer.records([3, 5], name="one"), singer.state(s=5), pipeline="one")
+    lake.ok(
+        singer.state(s=2),
+        singer.schema(),
+        singer.records([3, 5], name="one"),
+        singer.state(s=5),
+        pipeline="one",
+    )
     assert lake.names() == {1: "a1", 2: "two2", 3: "one3", 4: "two4", 5: "one5"}
     assert lake.property(pipeline="two")["bookmark"] == json.dumps(singer.at(4))
 
@@ -112,7 +126,11 @@ def test_only_deletes_in_the_hope_of_an_empty_table(lake, singer, meanwhile):
 
 
 def test_a_new_column_survives_a_conflict(lake, singer, meanwhile):
-    wide = {"id": {"type": "integer"}, "name": {"type": ["null", "string"]}, "more": {"type": ["null", "string"]}}
+    wide = {
+        "id": {"type": "integer"},
+        "name": {"type": ["null", "string"]},
+        "more": {"type": ["null", "string"]},
+    }
     lake.ok(singer.schema(), singer.records([1, 2]), pipeline="one")
     meanwhile(lambda: lake.ok(singer.schema(), singer.records([2], name="two"), pipeline="two"))
     lake.ok(singer.schema(properties=wide), singer.record({"id": 1, "more": "x"}), pipeline="one")
@@ -121,13 +139,24 @@ def test_a_new_column_survives_a_conflict(lake, singer, meanwhile):
 
 def test_a_column_that_another_writer_added_meanwhile_ends_in_a_message(lake, singer, meanwhile):
     def wide(name):
-        return {"id": {"type": "integer"}, "name": {"type": ["null", "string"]}, name: {"type": ["null", "string"]}}
+        return {
+            "id": {"type": "integer"},
+            "name": {"type": ["null", "string"]},
+            name: {"type": ["null", "string"]},
+        }
 
     lake.ok(singer.schema(), singer.records([1, 2]), pipeline="one")
     meanwhile(
-        lambda: lake.ok(singer.schema(properties=wide("b")), singer.record({"id": 2, "b": "x"}), pipeline="two")
+        lambda: lake.ok(
+            singer.schema(properties=wide("b")), singer.record({"id": 2, "b": "x"}), pipeline="two"
+        )
     )
-    messages = [singer.state(), singer.schema(properties=wide("c")), singer.record({"id": 1, "c": "y"}), singer.state(s=2)]
+    messages = [
+        singer.state(),
+        singer.schema(properties=wide("c")),
+        singer.record({"id": 1, "c": "y"}),
+        singer.state(s=2),
+    ]
     outcome = lake.load(*messages, pipeline="one")
     assert "run the pipeline again" in str(outcome.error)
     assert outcome.lines == []

@@ -21,7 +21,9 @@ def play(request, lake, singer):
 
     def message(step):
         key, name = step
-        return singer.record({"id": key, "_sdc_deleted_at": GONE} if name is None else {"id": key, "name": name})
+        return singer.record(
+            {"id": key, "_sdc_deleted_at": GONE} if name is None else {"id": key, "name": name}
+        )
 
     def load(*steps):
         if request.param == "one-run":
@@ -30,7 +32,11 @@ def play(request, lake, singer):
             for step in steps:
                 lake.ok(singer.schema(), message(step))
         else:
-            lake.ok(singer.schema(), [x for step in steps for x in (message(step), singer.state(s={"n": str(step)}))], batch_size_rows=1)
+            lake.ok(
+                singer.schema(),
+                [x for step in steps for x in (message(step), singer.state(s={"n": str(step)}))],
+                batch_size_rows=1,
+            )
         return lake.names()
 
     return load
@@ -49,7 +55,17 @@ def play(request, lake, singer):
         ([(2, "x"), (9, None)], {2: "x"}),
         ([(1, "a"), (2, "b"), (3, "c"), (2, None), (3, "d"), (1, None), (2, "e")], {2: "e", 3: "d"}),
     ],
-    ids=["twice", "thrice", "then-gone", "one-gone", "gone-first", "back", "gone-again", "never-there", "mixed"],
+    ids=[
+        "twice",
+        "thrice",
+        "then-gone",
+        "one-gone",
+        "gone-first",
+        "back",
+        "gone-again",
+        "never-there",
+        "mixed",
+    ],
 )
 def test_the_newest_of_each_key_wins_and_deletes_keep_their_place(play, steps, expected):
     assert play(*steps) == expected
@@ -57,7 +73,11 @@ def test_the_newest_of_each_key_wins_and_deletes_keep_their_place(play, steps, e
 
 # --- keys of every type ---------------------------------------------------------------------------------
 
-MONEY = {"type": "number", "x-sql-datatype": "decimal", "x-sql-datatype-properties": {"precision": 38, "scale": 10}}
+MONEY = {
+    "type": "number",
+    "x-sql-datatype": "decimal",
+    "x-sql-datatype-properties": {"precision": 38, "scale": 10},
+}
 KEYS = {
     "integer": ({"type": "integer"}, [-(2**63), 0, 2**63 - 1]),
     "small-integer": ({"type": "integer", "minimum": -100, "maximum": 100}, [-100, 0, 100]),
@@ -66,10 +86,19 @@ KEYS = {
     "decimal": (MONEY, ["1234567890123456789012345678.0123456789", "-0.0000000001", "0"]),
     "string": ({"type": "string"}, ["", "a", "a\u0000b", "😀", "\U0010ffff", "é", "e\u0301", "x" * 5000]),
     "date": ({"type": "string", "format": "date"}, ["0001-01-01", "2024-02-29", "9999-12-31"]),
-    "timestamptz": ({"type": "string", "format": "date-time"}, ["0001-01-01T00:00:00Z", "2024-02-29T23:59:59.999999Z", "9999-12-31T23:59:59Z"]),
-    "timestamp": ({"type": "string", "format": "date-time", "x-sql-datatype": "timestamp"}, ["2024-02-29T23:59:59.999999", "1969-12-31T23:59:59"]),
+    "timestamptz": (
+        {"type": "string", "format": "date-time"},
+        ["0001-01-01T00:00:00Z", "2024-02-29T23:59:59.999999Z", "9999-12-31T23:59:59Z"],
+    ),
+    "timestamp": (
+        {"type": "string", "format": "date-time", "x-sql-datatype": "timestamp"},
+        ["2024-02-29T23:59:59.999999", "1969-12-31T23:59:59"],
+    ),
     "time": ({"type": "string", "format": "time"}, ["00:00:00", "23:59:59.999999"]),
-    "uuid": ({"type": "string", "format": "uuid"}, ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"]),
+    "uuid": (
+        {"type": "string", "format": "uuid"},
+        ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"],
+    ),
     "binary": ({"type": "string", "contentEncoding": "base64"}, ["", "AA==", "AAE=", "/w=="]),
 }
 
@@ -92,7 +121,9 @@ def test_keys_of_every_type_meet_again(lake, singer, kind, values):
     again = lake.ok(head, [raw({"k": text, "v": 1}) for text in reversed(texts)])
     assert lake.snapshots() == 1
     assert again.stream()["rows_unchanged"] == len(values)
-    changed = lake.ok(head, raw({"k": texts[0], "v": 2}), raw({"k": texts[-1], "_sdc_deleted_at": json.dumps(GONE)}))
+    changed = lake.ok(
+        head, raw({"k": texts[0], "v": 2}), raw({"k": texts[-1], "_sdc_deleted_at": json.dumps(GONE)})
+    )
     told = changed.stream()
     assert (told["rows_inserted"], told["rows_updated"], told["rows_deleted"]) == (0, 1, 1)
     found = lake.table().scan().to_arrow().to_pylist()
@@ -155,10 +186,18 @@ SAME = {
     "minus-zero": ({"type": "number"}, "-0.0", "0.0"),
     "json-order": ({}, '{"a": 1, "b": [1, 2]}', '{"b":[1,2],"a":1}'),
     "null-absent": (NULLABLE, "null", None),
-    "offset": ({"type": "string", "format": "date-time"}, '"2024-01-01T02:00:00+02:00"', '"2024-01-01T00:00:00Z"'),
+    "offset": (
+        {"type": "string", "format": "date-time"},
+        '"2024-01-01T02:00:00+02:00"',
+        '"2024-01-01T00:00:00Z"',
+    ),
     "nested-minus-zero": (OBJECT, '{"x": -0.0}', '{"x": 0.0}'),
     "nested-json": (OBJECT, '{"j": {"a": 1, "b": 2}}', '{"j": {"b": 2, "a": 1}}'),
-    "map-order": ({"type": "object", "additionalProperties": {"type": "integer"}}, '{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
+    "map-order": (
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        '{"a": 1, "b": 2}',
+        '{"b": 2, "a": 1}',
+    ),
 }
 OTHER = {
     "case": (NULLABLE, '"a"', '"A"'),
@@ -254,7 +293,13 @@ def delete_positions(table, positions):
     def manifests(self):
         from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus, write_manifest
 
-        class DeleteWriter(type(write_manifest(2, self.spec(0), self.schema(), self.new_manifest_output(), self.snapshot_id, "null"))):
+        class DeleteWriter(
+            type(
+                write_manifest(
+                    2, self.spec(0), self.schema(), self.new_manifest_output(), self.snapshot_id, "null"
+                )
+            )
+        ):
             def content(self):
                 return ManifestContent.DELETES
 
@@ -262,7 +307,9 @@ def delete_positions(table, positions):
             def _meta(self):
                 return {**super()._meta, "content": "deletes"}
 
-        writer = DeleteWriter(self.spec(0), self.schema(), self.new_manifest_output(), self.snapshot_id, "null")
+        writer = DeleteWriter(
+            self.spec(0), self.schema(), self.new_manifest_output(), self.snapshot_id, "null"
+        )
         with writer:
             writer.add_entry(
                 ManifestEntry.from_args(

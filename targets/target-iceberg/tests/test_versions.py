@@ -16,7 +16,11 @@ def keys(request):
 def first(lake, singer, keys, **config):
     """A table with the rows 1, 2, 3 of version 1."""
     return lake.ok(
-        singer.schema(keys=keys), singer.records([1, 2, 3], version=OLD), singer.activate(OLD), singer.state(s={"n": 1}), **config
+        singer.schema(keys=keys),
+        singer.records([1, 2, 3], version=OLD),
+        singer.activate(OLD),
+        singer.state(s={"n": 1}),
+        **config,
     )
 
 
@@ -42,7 +46,10 @@ def test_a_complete_new_version_replaces_everything_in_one_snapshot(lake, singer
     first(lake, singer, keys)
     before = lake.snapshots()
     outcome = lake.ok(
-        singer.schema(keys=keys), singer.records([2, 4], name="b", version=NEW), singer.activate(NEW), singer.state(s={"n": 2})
+        singer.schema(keys=keys),
+        singer.records([2, 4], name="b", version=NEW),
+        singer.activate(NEW),
+        singer.state(s={"n": 2}),
     )
     assert lake.names() == {2: "b2", 4: "b4"}
     assert [row["name"] for row in lake.rows()] == ["b2", "b4"]
@@ -53,7 +60,9 @@ def test_a_complete_new_version_replaces_everything_in_one_snapshot(lake, singer
 
 def test_an_incomplete_new_version_is_merged_when_there_are_keys(lake, singer):
     first(lake, singer, KEYED)
-    outcome = lake.ok(singer.schema(), singer.records([2, 4], name="b", version=NEW), singer.state(s={"n": 2}))
+    outcome = lake.ok(
+        singer.schema(), singer.records([2, 4], name="b", version=NEW), singer.state(s={"n": 2})
+    )
     assert lake.names() == {1: "a1", 2: "b2", 3: "a3", 4: "b4"}
     assert version_of(lake) == "2"
     assert outcome.last_state == {"bookmarks": {"s": {"n": 2}}}
@@ -107,7 +116,11 @@ def test_zero_rows_announced_twice_empty_the_table_only_when_allowed(lake, singe
 def test_one_version_for_ever_with_markers_at_both_ends_and_no_rows_empties_nothing(lake, singer, keys):
     first(lake, singer, keys)
     lake.ok(
-        singer.state(s={"n": 1}), singer.schema(keys=keys), singer.activate(OLD), singer.activate(OLD), allow_empty_full_table=True
+        singer.state(s={"n": 1}),
+        singer.schema(keys=keys),
+        singer.activate(OLD),
+        singer.activate(OLD),
+        allow_empty_full_table=True,
     )
     assert lake.ids() == [1, 2, 3]
 
@@ -134,10 +147,14 @@ def test_the_end_of_input_proves_completion_when_the_owner_says_so(lake, singer,
     assert lake.ids() == [4]
 
 
-@pytest.mark.parametrize("broken", ['{"type": "RECORD", "stream": "s", "rec', "Killed"], ids=["half-a-line", "noise"])
+@pytest.mark.parametrize(
+    "broken", ['{"type": "RECORD", "stream": "s", "rec', "Killed"], ids=["half-a-line", "noise"]
+)
 def test_a_broken_input_never_proves_completion(lake, singer, broken):
     first(lake, singer, PLAIN)
-    data = lake.file([singer.schema(keys=[]), *singer.records([4], version=NEW)]).read_bytes() + broken.encode()
+    data = (
+        lake.file([singer.schema(keys=[]), *singer.records([4], version=NEW)]).read_bytes() + broken.encode()
+    )
     done = lake.run(data, full_table_completion="end_of_input")
     assert done.returncode == 3, done.stderr
     assert lake.ids() == [1, 2, 3]
@@ -145,13 +162,23 @@ def test_a_broken_input_never_proves_completion(lake, singer, broken):
 
 def test_one_version_for_ever_goes_on(lake, singer):
     first(lake, singer, KEYED)
-    lake.ok(singer.schema(), singer.activate(OLD), singer.records([3, 4], name="b", version=OLD), singer.activate(OLD))
+    lake.ok(
+        singer.schema(),
+        singer.activate(OLD),
+        singer.records([3, 4], name="b", version=OLD),
+        singer.activate(OLD),
+    )
     assert lake.names() == {1: "a1", 2: "a2", 3: "b3", 4: "b4"}
 
 
 def test_one_version_for_ever_without_keys_appends(lake, singer):
     first(lake, singer, PLAIN)
-    lake.ok(singer.state(s={"n": 1}), singer.schema(keys=[]), singer.activate(OLD), singer.records([3, 4], version=OLD))
+    lake.ok(
+        singer.state(s={"n": 1}),
+        singer.schema(keys=[]),
+        singer.activate(OLD),
+        singer.records([3, 4], version=OLD),
+    )
     assert lake.ids() == [1, 2, 3, 3, 4]
 
 
@@ -198,7 +225,10 @@ def test_a_version_over_rows_without_one_is_new(lake, singer):
 def test_duplicates_of_a_key_inside_a_version_end_as_the_last_one(lake, singer):
     first(lake, singer, KEYED)
     lake.ok(
-        singer.schema(), singer.records([5, 4], version=NEW), singer.records([5], name="z", version=NEW), singer.activate(NEW)
+        singer.schema(),
+        singer.records([5, 4], version=NEW),
+        singer.records([5], name="z", version=NEW),
+        singer.activate(NEW),
     )
     assert lake.names() == {4: "a4", 5: "z5"}
 
@@ -260,13 +290,25 @@ def test_the_second_read_of_the_same_rows_makes_no_snapshot(lake, singer, keys):
 
 
 def test_overwrite_replaces_when_complete(lake, singer, keys):
-    lake.ok(singer.schema(keys=keys), singer.records([1, 2], version=1), singer.activate(1), load_method="overwrite")
-    lake.ok(singer.schema(keys=keys), singer.records([3], version=1), singer.activate(1), load_method="overwrite")
+    lake.ok(
+        singer.schema(keys=keys),
+        singer.records([1, 2], version=1),
+        singer.activate(1),
+        load_method="overwrite",
+    )
+    lake.ok(
+        singer.schema(keys=keys), singer.records([3], version=1), singer.activate(1), load_method="overwrite"
+    )
     assert lake.ids() == [3]
 
 
 def test_overwrite_that_is_not_complete_changes_nothing_and_fails(lake, singer, keys):
-    lake.ok(singer.schema(keys=keys), singer.records([1, 2], version=1), singer.activate(1), load_method="overwrite")
+    lake.ok(
+        singer.schema(keys=keys),
+        singer.records([1, 2], version=1),
+        singer.activate(1),
+        load_method="overwrite",
+    )
     outcome = lake.load(
         singer.schema(keys=keys), singer.records([3]), singer.state(s={"n": 1}), load_method="overwrite"
     )
@@ -278,7 +320,10 @@ def test_overwrite_that_is_not_complete_changes_nothing_and_fails(lake, singer, 
 def test_overwrite_without_versions_takes_the_end_of_input_by_choice(lake, singer):
     for ids in ([1, 2], [3]):
         lake.ok(
-            singer.schema(keys=[]), singer.records(ids), load_method="overwrite", full_table_completion="end_of_input"
+            singer.schema(keys=[]),
+            singer.records(ids),
+            load_method="overwrite",
+            full_table_completion="end_of_input",
         )
     assert lake.ids() == [3]
 
@@ -288,7 +333,10 @@ def test_named_methods_ignore_the_marker_and_say_so(lake, singer, method):
     keys = KEYED if method == "upsert" else PLAIN
     for version, ids in ((OLD, [1, 2]), (NEW, [3])):
         outcome = lake.ok(
-            singer.schema(keys=keys), singer.records(ids, version=version), singer.activate(version), load_method=method
+            singer.schema(keys=keys),
+            singer.records(ids, version=version),
+            singer.activate(version),
+            load_method=method,
         )
     assert lake.ids() == [1, 2, 3]
     assert "ACTIVATE_VERSION is ignored" in " ".join(outcome.stream()["evolved"])
