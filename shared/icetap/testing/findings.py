@@ -49,10 +49,21 @@ def config_findings(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{name} looks like a credential and is not marked secret"
         if DEFAULT_IN_PROSE.search(setting.get("description", "")) and "default" not in setting:
             yield f"{name} tells its default in prose only; the schema has none"
+        if {"integer", "number"} & _types(setting) and not setting.keys() & {
+            "minimum",
+            "exclusiveMinimum",
+            "enum",
+        }:
+            yield f"{name} is a number without a lower bound"
         if "default" in setting:
             yield from _default_findings(name, setting)
         if name != name.lower() or not name.isidentifier():
             yield f"{name} is not in snake_case"
+
+
+def _types(setting: Mapping[str, Any]) -> set[str]:
+    declared = setting.get("type", [])
+    return {declared} if isinstance(declared, str) else set(declared)
 
 
 def _default_findings(name: str, setting: Mapping[str, Any]) -> Iterator[str]:

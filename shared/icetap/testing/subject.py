@@ -97,6 +97,7 @@ class Subject:
     scripts: Path = field(default_factory=lambda: Path(sysconfig.get_path("scripts")))
     """The folder of commands of the environment that the connector is installed in."""
 
+    _catalogs: dict[str, bytes] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
 
     @cached_property
@@ -140,13 +141,20 @@ class Subject:
         declared = self.about["settings"].get("properties", {})
         return {name: schema for name, schema in declared.items() if name not in SDK_SETTINGS}
 
-    @cached_property
+    @property
     def catalog(self) -> dict[str, Any]:
         """What `--discover` prints for the sample."""
-        outcome = self.run("--discover", config=self.sample.config)
-        if outcome.exit_code != 0:
-            raise AssertionError(f"--discover ended with {outcome.exit_code}: {outcome.stderr[-2000:]}")
-        found: dict[str, Any] = json.loads(outcome.stdout)
+        return self.discover(self.sample)
+
+    def discover(self, sample: Sample) -> dict[str, Any]:
+        """Return what `--discover` prints for a sample; asked once for each."""
+        key = json.dumps(sample.config, sort_keys=True)
+        if key not in self._catalogs:
+            outcome = self.run("--discover", config=sample.config)
+            if outcome.exit_code != 0:
+                raise AssertionError(f"--discover ended with {outcome.exit_code}: {outcome.stderr[-2000:]}")
+            self._catalogs[key] = outcome.stdout
+        found: dict[str, Any] = json.loads(self._catalogs[key])
         return found
 
     @cached_property
@@ -219,10 +227,7 @@ class Subject:
     def reading(self, sample: Sample, *, state: Mapping[str, Any] | None = None) -> list[str]:
         """Return the arguments for reading all streams of a sample, from a state."""
         folder = self.new_folder()
-        discovered = self.run("--discover", config=sample.config)
-        if discovered.exit_code != 0:
-            raise AssertionError(f"--discover ended with {discovered.exit_code}: {discovered.stderr[-2000:]}")
-        catalog = _selected(json.loads(discovered.stdout), sample.metadata)
+        catalog = _selected(self.discover(sample), sample.metadata)
         (folder / "catalog.json").write_text(json.dumps(catalog), "utf-8")
         arguments = ["--catalog", str(folder / "catalog.json")]
         if state is not None:

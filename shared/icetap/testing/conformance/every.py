@@ -109,6 +109,23 @@ def test_no_secret_is_told(connector: Subject) -> None:
         assert list(leak_findings(outcome, SECRET_CANARY, on_stdout=True)) == []
 
 
+def test_no_secret_stays_in_the_temporary_folder(connector: Subject) -> None:
+    secrets = [name for name, schema in connector.settings.items() if schema.get("secret")]
+    texts = {name: SECRET_CANARY for name in secrets if "string" in str(connector.settings[name].get("type"))}
+    folder = connector.new_folder()
+
+    connector.run(
+        *_start_only(connector), config={**connector.sample.config, **texts}, environ={"TMPDIR": str(folder)}
+    )
+
+    left = [
+        str(path)
+        for path in folder.rglob("*")
+        if path.is_file() and SECRET_CANARY.encode() in path.read_bytes()
+    ]
+    assert left == []
+
+
 def test_only_declared_dependencies_are_imported(connector: Subject) -> None:
     folder = connector.connector.folder
     assert folder is not None

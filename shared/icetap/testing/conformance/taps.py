@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from icetap.testing.subject import Outcome, Subject
 
 TERMINATED = 128 + signal.SIGTERM
-FEW_ROWS, MANY_ROWS = 2_000, 40_000
+FEW_ROWS, MANY_ROWS = 2_000, 25_000
 GROWTH_BYTES = 40 * 1024 * 1024
 """By how much a run over `MANY_ROWS` may exceed one over `FEW_ROWS`: allocators and pools vary."""
 
-LONG_ROWS = 200_000
+LONG_ROWS = 50_000
 
 
 def test_discovery_is_stable(tap: Subject) -> None:
