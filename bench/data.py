@@ -1,7 +1,7 @@
 """The data of the benchmarks: one SQLite table of 12 mixed columns, the same for every run of a size.
 
-    python bench/data.py build FILE ROWS          make it
-    python bench/data.py change FILE ROWS         change as many rows, spread over the table
+python bench/data.py build FILE ROWS          make it
+python bench/data.py change FILE ROWS         change as many rows, spread over the table
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ create table orders (
 )
 """
 INDEX = "create index orders_updated_at on orders (updated_at)"
-WORDS = (
+NOTES = (
     "please deliver to the back door after six ring twice leave with neighbour customer asked about colour of box "
     "fragile glass inside keep upright second attempt was made on friday invoice goes to another address see account "
     "discount agreed by phone waits for stock from the northern depot partial shipment allowed café naïve Zürich"
-).split()
+)
 STATUSES = ("paid", "open", "shipped", "returned", "cancelled")
 
 Row = tuple[int | float | str | None, ...]
@@ -40,7 +40,8 @@ Row = tuple[int | float | str | None, ...]
 def rows(count: int) -> Iterator[Row]:
     """The rows of a table of `count`; always the same, about 430 bytes each as a RECORD line."""
     chance = random.Random(20261121)
-    notes = [" ".join(chance.choices(WORDS, k=chance.randint(4, 8))) for _ in range(5_000)]
+    words = NOTES.split()
+    notes = [" ".join(chance.choices(words, k=chance.randint(4, 8))) for _ in range(5_000)]
     days = [f"{2020 + i // 360:04d}-{i // 30 % 12 + 1:02d}-{i % 30 % 28 + 1:02d}" for i in range(1_800)]
     pick, uniform = chance.randrange, chance.random
     for number in range(1, count + 1):
@@ -58,7 +59,7 @@ def rows(count: int) -> Iterator[Row]:
             pick(10) == 0,
             f"customer{pick(1_000_000):06d}@mail{pick(50)}.example.com",
             None if uniform() < 0.1 else f"{notes[pick(5_000)]} {notes[pick(5_000)][:12]} {number}",
-            None if uniform() < 0.3 else uniform() * 5,
+            None if uniform() < 0.3 else round(uniform() * 5, 2),
             f"{days[pick(1_700)]} {clock}.{pick(1_000):03d}",
             f"{days[1_700]} {clock}.{pick(1_000_000):06d}",
         )

@@ -1,0 +1,212 @@
+"""Measure Icetap against peers, both sides in one run on the same data, and write the tables of bench/README.md.
+
+python bench/run.py                   everything but the 10 million rows (about 15 minutes)
+python bench/run.py --large           memory at 10 million rows, both lanes (about 15 minutes, 6 GB of disk)
+python bench/run.py --rows 100000     a smaller table; the README is left alone
+python bench/run.py --only loader     one part: loader, pipeline, memory, upsert
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import project
+import report
+from data import TABLE, build, change
+from measure import BenchError, Series, Usage, environment_line, pipe, run
+from project import TAP, TARGET, WORK, meltano_run, plugin_program, warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PEERS = Path(__file__).parent / "peers"
+FULL_ROWS, LARGE_ROWS = 1_000_000, 10_000_000
+LANES = {"RECORD": {}, "Arrow": {"batch_config": {"encoding": {"format": "arrow"}}}}
+
+
+class Bench:
+    """The data and the sizes of a run."""
+
+    def __init__(self, rows: int, *, repeat: int, peer_rows: int) -> None:
+        self.rows, self.repeat, self.peer_rows = rows, repeat, min(rows, peer_rows)
+
+    def database(self, rows: int) -> Path:
+        """Return the table of so many rows, built if need be."""
+        file = WORK / f"orders-{rows}.db"
+        if not file.exists():
+            say(f"building {file.name}")
+            WORK.mkdir(parents=True, exist_ok=True)
+            build(file, rows)
+        return file
+
+    def lines(self, name: str, config: Mapping[str, object], *, first: int | None = None) -> Path:
+        """Return the messages that the tap writes with a configuration, or the first of them."""
+        file = WORK / f"{name}.singer"
+        if not file.exists():
+            say(f"writing {file.name}")
+            partial = file.with_suffix(".part")
+            run([TAP, "--config", settings("lines", config)], stdout=partial)
+            if first is not None:
+                with partial.open("rb") as source:
+                    partial.write_bytes(b"".join(itertools.islice(source, first)))
+            partial.rename(file)
+        return file
+
+    def interleaved(self, sides: Mapping[str, Callable[[], Usage]]) -> dict[str, Series]:
+        """Measure each side in turn, as often as asked."""
+        series = {name: Series() for name in sides}
+        for number in range(self.repeat):
+            for name, measure in sides.items():
+                usage = measure()
+                series[name].runs.append(usage)
+                say(f"{number + 1}/{self.repeat} {name}: {usage.wall:.2f} s, {usage.cpu:.2f} s of processor")
+        return series
+
+    # --- the parts ----------------------------------------------------------------------------------
+
+    def loader(self) -> list[report.Row]:
+        """Loader alone on RECORD lines, against the SDK's own target that drops everything."""
+        whole = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
+        part = self.lines(
+            f"orders-{self.rows}-first-{self.peer_rows}",
+            {"database": str(self.database(self.rows))},
+            first=self.peer_rows + 2,  # a STATE and the SCHEMA come first
+        )
+        empty = self.lines("orders-0", {"database": str(self.database(0))})
+        peer = [plugin_program("loaders", "target-iceberg", "python"), PEERS / "drop_target.py"]
+        found = self.interleaved(
+            {
+                "target-iceberg": lambda: self._load(whole),
+                "target-iceberg, no rows": lambda: self._load(empty),
+                "SDK target": lambda: run(peer, stdin=part),
+                "SDK target, no rows": lambda: run(peer, stdin=empty),
+            }
+        )
+        return report.loader(found, rows=self.rows, peer_rows=self.peer_rows, size=whole.stat().st_size)
+
+    def _load(self, lines: Path, *, into: str = "loader", keep: bool = False, **options: object) -> Usage:
+        config = {"warehouse": str(warehouse(into, keep=keep)), **options}
+        return run([TARGET, "--config", settings("target", config)], stdin=lines)
+
+    def pipeline(self) -> list[report.Row]:
+        """`meltano run` in both lanes, against ADBC's driver and pyarrow's Parquet writer."""
+        database, empty = self.database(self.rows), self.database(0)
+        output = WORK / "peer.parquet"
+        peer = [plugin_program("extractors", "tap-sqlite", "python"), PEERS / "adbc_parquet.py"]
+        found = self.interleaved(
+            {
+                "Arrow lane": lambda: meltano_run("tap-sqlite-arrow", database=database),
+                "ADBC to Parquet": lambda: run([*peer, database, TABLE, output]),
+                "RECORD lane": lambda: meltano_run("tap-sqlite", database=database),
+                "Arrow lane, no rows": lambda: meltano_run("tap-sqlite-arrow", database=empty),
+                "RECORD lane, no rows": lambda: meltano_run("tap-sqlite", database=empty),
+                "ADBC to Parquet, no rows": lambda: run([*peer, empty, TABLE, output]),
+            }
+        )
+        return report.pipeline(found, rows=self.rows)
+
+    def memory(self, sizes: tuple[int, ...]) -> list[report.Row]:
+        """Peak memory of tap and loader, joined by a pipe, in both lanes."""
+        rows = []
+        for size, (lane, config) in itertools.product(sizes, LANES.items()):
+            database = self.database(size)
+            tap = [TAP, "--config", settings("tap", {"database": str(database), **config})]
+            into = settings("target", {"warehouse": str(warehouse("memory"))})
+            used = pipe(tap, [TARGET, "--config", into])
+            say(f"{size:,} rows, {lane} lane: {used[0].peak_mb:.0f} and {used[1].peak_mb:.0f} MB")
+            rows.append(report.memory(size, lane, tap=used[0], target=used[1]))
+        warehouse("memory")
+        return rows
+
+    def upsert(self) -> list[report.Row]:
+        """A tenth of the rows changed, all over the table; and everything again, unchanged."""
+        base = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
+        changed_database = WORK / f"orders-{self.rows}-changed.db"
+        if not changed_database.exists():
+            build(changed_database, self.rows)
+            change(changed_database, self.rows // 10)
+        where = {TABLE: {"where": "updated_at >= '2026-01-01'"}}
+        changed = self.lines(
+            f"orders-{self.rows}-changed", {"database": str(changed_database), "streams": where}
+        )
+        method = {"load_method": "upsert"}
+        found = {name: Series() for name in ("first load", "unchanged", "changed", "pyiceberg")}
+        peer = [plugin_program("loaders", "target-iceberg", "python"), PEERS / "pyiceberg_upsert.py"]
+        for _ in range(self.repeat):
+            for name, lines in (("first load", base), ("unchanged", base), ("changed", changed)):
+                is_first = name == "first load"
+                found[name].runs.append(self._load(lines, into="upsert", keep=not is_first, **method))
+                say(f"{name}: {found[name].runs[-1].wall:.2f} s")
+            files = sorted(
+                warehouse("upsert", keep=True).rglob("*.parquet"), key=lambda file: file.stat().st_mtime
+            )
+            usage = run([*peer, warehouse("upsert-peer"), files[0], "10"])
+            seconds = float(usage.output.split()[0])
+            found["pyiceberg"].runs.append(Usage(seconds, usage.cpu, usage.peak_mb))
+            say(f"pyiceberg's upsert: {seconds:.2f} s")
+        return report.upsert(found, rows=self.rows)
+
+
+def settings(name: str, config: Mapping[str, object]) -> Path:
+    """Write a configuration file and return it."""
+    file = WORK / f"{name}.json"
+    file.write_text(json.dumps(config), encoding="utf-8")
+    return file
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=FULL_ROWS, help="rows of the table")
+    parser.add_argument("--repeat", type=int, default=3, help="how often each side is measured")
+    parser.add_argument(
+        "--peer-rows", type=int, default=100_000, help="rows for the SDK's target, which is slow"
+    )
+    parser.add_argument("--large", action="store_true", help="memory at 10 million rows, and nothing else")
+    parser.add_argument("--only", nargs="*", choices=["loader", "pipeline", "memory", "upsert"])
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    options = arguments()
+    project.install()
+    bench = Bench(options.rows, repeat=options.repeat, peer_rows=options.peer_rows)
+    before = environment_line()
+    if options.large:
+        parts = {"memory-large": lambda: bench.memory((LARGE_ROWS,))}
+    else:
+        parts = {
+            "loader": bench.loader,
+            "pipeline": bench.pipeline,
+            "memory": lambda: bench.memory((options.rows,)),
+            "upsert": bench.upsert,
+        }
+    for name, measure in parts.items():
+        if options.only and name not in options.only:
+            continue
+        say(name)
+        rows = measure()
+        print(report.table(rows))
+        if options.rows == FULL_ROWS:
+            report.keep(name, rows, environment=before)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BenchError as problem:
+        sys.exit(f"The benchmark stopped: {problem}")
