@@ -25,6 +25,7 @@ RUN_ID = "icetap.run-id"
 BOOKMARK = "icetap.bookmark"
 STARTED_FROM = "icetap.from"
 OPEN = "icetap.open"
+OPAQUE = "icetap.opaque"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Position:
         run_id: The run that wrote it.
         started_from: The bookmark at which that run began.
         snapshot_id: The snapshot that was the head when it was written.
+        is_opaque: Whether the bookmark is the whole of a STATE that cannot be split by stream.
     """
 
     bookmark: str | None = None
     run_id: str | None = None
     started_from: str | None = None
     snapshot_id: int | None = None
+    is_opaque: bool = False
 
 
 def property_name(pipeline: str) -> str:
@@ -58,6 +61,7 @@ def encode(position: Position, *, snapshot_id: int | None, sequence_number: int)
             "run_id": position.run_id,
             "from": position.started_from,
             "bookmark": position.bookmark,
+            **({"opaque": True} if position.is_opaque else {}),
         }
     )
 
@@ -71,6 +75,8 @@ def summary(position: Position, *, pipeline: str, is_open: bool = False) -> dict
         entries[STARTED_FROM] = position.started_from
     if is_open:
         entries[OPEN] = "true"
+    if position.is_opaque:
+        entries[OPAQUE] = "true"
     return entries
 
 
@@ -94,12 +100,22 @@ def read_position(metadata: TableMetadata, pipeline: str) -> Position:
     if text is not None:
         value = json.loads(text)
         if _counts(metadata, value):
-            return Position(value["bookmark"], value["run_id"], value["from"], value["snapshot_id"])
+            return Position(
+                value["bookmark"],
+                value["run_id"],
+                value["from"],
+                value["snapshot_id"],
+                value.get("opaque", False),
+            )
     for snapshot in line_of(metadata):
         entries = entries_of(snapshot)
         if entries.get(PIPELINE) == pipeline:
             return Position(
-                entries.get(BOOKMARK), entries.get(RUN_ID), entries.get(STARTED_FROM), snapshot.snapshot_id
+                entries.get(BOOKMARK),
+                entries.get(RUN_ID),
+                entries.get(STARTED_FROM),
+                snapshot.snapshot_id,
+                entries.get(OPAQUE) == "true",
             )
     return Position()
 

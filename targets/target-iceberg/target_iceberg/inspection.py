@@ -42,14 +42,14 @@ def read_state(catalog: Catalog, pipeline: str) -> str:
     parts: dict[str, Any] = {}
     opaque: Any = None
     for table in loaded_tables(catalog):
-        bookmark = bookmarks.read_position(table.metadata, pipeline).bookmark
-        if bookmark is None:
+        position = bookmarks.read_position(table.metadata, pipeline)
+        if position.bookmark is None:
             continue
-        value = parse_json(bookmark)
-        if isinstance(value, dict) and "bookmarks" not in value:
-            parts[table.properties[STREAM]] = value
-        else:
+        value = parse_json(position.bookmark)
+        if position.is_opaque:
             opaque = value
+        else:
+            parts[table.properties[STREAM]] = value
     return dump_json(opaque if opaque is not None and not parts else {"bookmarks": parts})
 
 

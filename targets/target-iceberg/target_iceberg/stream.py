@@ -530,7 +530,8 @@ class StreamLoad:
         bookmark = self._run.ledger.part_of(self.name)
         # Before any STATE the last known bookmark stays; after a rewind that is where the tap began.
         known = started_from if self._rewind else self._seen.bookmark
-        position = bookmarks.Position(bookmark or known, self._run.run_id, started_from)
+        is_opaque = self._run.ledger.is_opaque if bookmark else self._seen.is_opaque
+        position = bookmarks.Position(bookmark or known, self._run.run_id, started_from, is_opaque=is_opaque)
         name = bookmarks.property_name(self._run.pipeline)
 
         def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -10,16 +11,18 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyiceberg.exceptions import NoSuchTableError
 
 from icetap.catalogs import open_catalog
 from icetap.errors import IcetapError
-from icetap.testing.engines import duckdb_rows
+from icetap.testing.engines import duckdb_reader
 from target_iceberg.target import TargetIceberg
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PEOPLE = {"id": {"type": "integer"}, "name": {"type": ["null", "string"]}}
 
@@ -87,6 +90,12 @@ class Outcome:
 
     def stream(self, name: str = "s") -> dict:
         return next(one for one in self.report["streams"] if one["stream"] == name)
+
+
+@functools.cache
+def other_reader():
+    """DuckDB with its own Iceberg reader, loaded once."""
+    return duckdb_reader()
 
 
 class Lake:
@@ -164,7 +173,9 @@ class Lake:
             return []
         if table.metadata.current_snapshot_id is None:
             return []
-        return sorted(duckdb_rows(table.metadata_location), key=lambda row: (row[by] is None, row[by]))
+        location = table.metadata_location.removeprefix("file://")
+        found = other_reader().sql(f"FROM iceberg_scan('{location}')").to_arrow_table().to_pylist()
+        return sorted(found, key=lambda row: (row[by] is None, row[by]))
 
     def ids(self, stream: str = "s") -> list:
         """The ids as pyiceberg sees them, sorted: the quick look."""

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 
 import pytest
+
 from icetap.errors import ConfigurationError, DataError, RetriableError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+
 from icetap.errors import DataError
 
 TEXT = {"type": ["null", "string"]}
@@ -80,7 +81,7 @@ def test_a_string_column_takes_the_text_of_scalars(lane):
 
 def test_a_nested_field_comes_in_the_middle(lane):
     def of(*names):
-        item = {"type": ["null", "object"], "properties": {name: LONG for name in names}}
+        item = {"type": ["null", "object"], "properties": dict.fromkeys(names, LONG)}
         return {"o": item, "l": {"type": ["null", "array"], "items": item}}
 
     _, rows = lane(
@@ -97,7 +98,7 @@ def test_fields_that_nobody_declared_become_columns(lane):
 
 
 def test_the_same_schema_again_changes_nothing(lane):
-    outcome, rows = lane(({"v": TEXT}, [{"id": 1, "v": "x"}]), ({"v": TEXT}, [{"id": 2, "v": "y"}]))
+    _, rows = lane(({"v": TEXT}, [{"id": 1, "v": "x"}]), ({"v": TEXT}, [{"id": 2, "v": "y"}]))
     assert len(rows) == 2
 
 

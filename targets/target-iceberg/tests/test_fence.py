@@ -7,6 +7,7 @@ import random
 import subprocess
 
 import pytest
+
 from target_iceberg import stream as module
 from target_iceberg.stream import FenceError
 

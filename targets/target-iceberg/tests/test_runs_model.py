@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import collections
+import json
 import random
 
 import pytest
-from target_iceberg import stream as module
 
-OPERATIONS = 300
+from target_iceberg import stream as module
+from target_iceberg import target as target_module
+
+RUNS = 25
+"""In each of four histories; each run follows one to six writes: 350 random operations in all."""
 GONE = "2024-01-01T00:00:00Z"
 
 
@@ -60,8 +64,6 @@ class Source:
             (self.random.randint(1, 3), self.random.choice(["before", "after"])) if crash else None
         )
         lines = []
-        import target_iceberg.target as target_module
-
         original, target_module._emit = target_module._emit, lines.append
         try:
             outcome = self.lake.load([*head, *body], batch_size_rows=self.random.choice([1, 1000]), **config)
@@ -70,8 +72,6 @@ class Source:
         finally:
             target_module._emit = original
             self.crashes.plan = None
-        import json
-
         heard = lines if not crash else lines[: self.random.randrange(len(lines) + 1)]
         if heard:
             self.bookmark = json.loads(heard[-1])["bookmarks"]["s"]["replication_key_value"]
@@ -83,6 +83,8 @@ def write(source, keyed):
     for _ in range(source.random.randint(1, 6)):
         source.clock += source.random.choice([0, 0, 1])
         row = {"id": source.random.randrange(12), "at": source.clock, "v": source.random.randrange(3)}
+        if keyed and source.random.random() < 0.2:
+            row = {"id": row["id"], "at": row["at"], "_sdc_deleted_at": GONE}
         source.rows.append(row)
 
 
@@ -106,13 +108,12 @@ def table_rows(lake):
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "key-less"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_table_equals_the_model_after_each_complete_run(lake, singer, monkeypatch, keyed, seed):
     crashes = Crashes(monkeypatch)
     source = Source(lake, singer, crashes, seed)
-    operations = complete = 0
-    while operations < OPERATIONS // 6:
-        operations += 1
+    complete = 0
+    for number in range(RUNS):
         write(source, keyed)
         bad = source.random.random()
         outcome = source.run(
@@ -124,8 +125,10 @@ def test_the_table_equals_the_model_after_each_complete_run(lake, singer, monkey
             complete += 1
             if keyed:
                 newest = {row["id"]: row for row in source.rows}
-                expected = collections.Counter(tuple(sorted(row.items())) for row in newest.values())
+                expected = collections.Counter(
+                    tuple(sorted(row.items())) for row in newest.values() if "v" in row
+                )
             else:
                 expected = collections.Counter(tuple(sorted(row.items())) for row in source.rows)
-            assert collections.Counter(table_rows(lake)) == expected, f"operation {operations}"
-    assert complete > 10
+            assert collections.Counter(table_rows(lake)) == expected, f"run {number}"
+    assert complete > 5

@@ -100,10 +100,10 @@ def test_other_members_come_from_the_newest_state_that_is_wholly_committed(lake,
 )
 def test_numbers_keep_their_text(lake, singer, number, form):
     text = form % number
-    outcome = lake.ok(singer.schema(), singer.records([1]), '{"type": "STATE", "value": %s}' % text)
+    outcome = lake.ok(singer.schema(), singer.records([1]), f'{{"type": "STATE", "value": {text}}}')
     assert outcome.lines == [text]
     again = lake.ok(
-        '{"type": "STATE", "value": %s}' % text, singer.schema(), '{"type": "STATE", "value": %s}' % text
+        f'{{"type": "STATE", "value": {text}}}', singer.schema(), f'{{"type": "STATE", "value": {text}}}'
     )
     assert again.lines == [text]
     assert lake.snapshots() == 1
