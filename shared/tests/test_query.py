@@ -35,7 +35,7 @@ COLUMNS = pa.schema(
         pa.field("clock", pa.time64("us")),
         pa.field("key", pa.uuid()),
         pa.field("raw", pa.binary()),
-        pa.field("place", pa.struct([pa.field("city", pa.string()), pa.field("zip", pa.int64())])),
+        pa.field("place", pa.struct([("city", pa.string()), ("zip", pa.int64()), ("score", pa.float64())])),
         pa.field("tags", pa.list_(pa.field("element", pa.struct([pa.field("k", pa.string())])))),
     ]
 )
@@ -63,7 +63,9 @@ def row(number):
         "clock": unless(3, moment.time()),
         "key": unless(10, uuid.UUID(int=number).bytes),
         "raw": unless(11, bytes([number % 256])),
-        "place": unless(4, {"city": NAMES[number % 9], "zip": unless(3, number)}),
+        "place": unless(
+            4, {"city": NAMES[number % 9], "zip": unless(3, number), "score": RATIOS[number % 9]}
+        ),
         "tags": unless(5, [{"k": unless(2, str(number))}, None][: number % 3]),
     }
 
@@ -154,6 +156,7 @@ FILTERS = [
     "raw > '\\xF0'::BLOB",
     "place.city = 'a'",
     "place.zip > 290",
+    "place.score > 1",
     "place IS NULL",
     "tags IS NULL",
     "len(tags) = 0",

@@ -35,7 +35,8 @@ def sdk_tests_of(connector):
 
     class SdkTests(made):
         @pytest.fixture(scope="class")
-        def runner(self):
+        @classmethod
+        def runner(cls):
             process = ProcessRunner(tap_class=tap_class, config=dict(subject.sample.config))
             process.sync_all()
             return process
