@@ -189,12 +189,17 @@ def create_view(
 def _selected(field: pa.Field) -> str:
     """A column in the view's SELECT list.
 
-    DuckDB 1.5.5 hands `x > 2` on a floating column to Arrow as it stands, but for DuckDB NaN is greater than
-    2 and for Arrow it is not (seen 2026-11-21: rows were missing). Negating twice changes no value, and what
-    is not a bare column is filtered by DuckDB itself.
+    DuckDB 1.5.5 hands `x > 2` on a floating column, or on one inside a struct, to Arrow as it stands; but for
+    DuckDB NaN is greater than 2 and for Arrow it is not (seen 2026-11-21: rows were missing). `coalesce` with
+    NULL changes no value, and what is not a bare column is filtered by DuckDB itself.
     """
     name = _quoted(field.name)
-    return f"-(-{name}) AS {name}" if pa.types.is_floating(field.type) else name
+    return f"coalesce({name}, NULL) AS {name}" if _holds_floats(field.type) else name
+
+
+def _holds_floats(kind: pa.DataType) -> bool:
+    children = [kind.field(index).type for index in range(kind.num_fields)]
+    return pa.types.is_floating(kind) or any(map(_holds_floats, children))
 
 
 def _quoted(name: str) -> str:
