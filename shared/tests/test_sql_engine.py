@@ -8,10 +8,10 @@ import time
 import pyarrow as pa
 import pytest
 
-from icetap.sql.bookmarks import canonical, is_before
 from icetap.sql.options import StreamOptions
 from icetap.sql.prefetch import prefetched
 from icetap.sql.queries import parameters_in, replace_bookmark, without_semicolon
+from icetap.state.bookmarks import canonical, is_before
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from icetap.columnar.stream import Page
 from icetap.errors import ConfigurationError, DataError, StateError
-from icetap.sql.bookmarks import canonical, is_before, is_timestamp
 from icetap.sql.queries import replace_bookmark
+from icetap.state.bookmarks import canonical, is_before, is_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""What a tap remembers between runs."""
