@@ -165,6 +165,33 @@ def test_a_column_that_another_writer_added_meanwhile_ends_in_a_message(lake, si
     assert lake.rows()[0] == {"id": 1, "name": None, "b": None, "c": "y"}
 
 
+def test_a_column_that_another_writer_added_before_the_commit_ends_in_a_message(lake, singer, monkeypatch):
+    """Files with the field ids of the plan are written already; they would mean other columns now."""
+
+    def wide(name):
+        return {
+            "id": {"type": "integer"},
+            "name": {"type": ["null", "string"]},
+            name: {"type": ["null", "string"]},
+        }
+
+    lake.ok(singer.schema(), singer.records([1]), pipeline="one")
+    original = module.StreamLoad.commit
+
+    def commit(self, *, at_end):
+        monkeypatch.setattr(module.StreamLoad, "commit", original)
+        lake.ok(singer.schema(properties=wide("b")), singer.record({"id": 2, "b": "x"}), pipeline="two")
+        return original(self, at_end=at_end)
+
+    monkeypatch.setattr(module.StreamLoad, "commit", commit)
+    outcome = lake.load(
+        singer.schema(properties=wide("c")), singer.record({"id": 1, "c": "y"}), pipeline="one"
+    )
+    assert "run the pipeline again" in str(outcome.error)
+    assert [field.name for field in lake.table().schema().fields] == ["id", "name", "b"]
+    assert lake.rows()[0] == {"id": 1, "name": "a1", "b": None}
+
+
 def test_an_append_of_another_pipeline_meanwhile_is_no_conflict_without_keys(lake, singer, meanwhile):
     lake.ok(singer.schema(**PLAIN), singer.records([1]), singer.state(s=1), pipeline="one")
     meanwhile(lambda: lake.ok(singer.schema(**PLAIN), singer.records([8]), singer.state(s=8), pipeline="two"))
