@@ -20,6 +20,8 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 SECONDS = 120
+START_SECONDS = 30
+READY = "| target-iceberg"  # the first thing that the loader says, once its imports are done
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Kill:
     signum: int
     line: int
     delay: float
+    every: int = 25
+    pause: float = 0.001
+    """A tap that takes its time: after each so many lines, so many seconds. Kills find it reading then."""
 
     def __str__(self):
         name = signal.Signals(self.signum).name
@@ -71,7 +76,8 @@ class Pipe:
 
     def __post_init__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.target = {"warehouse": str(self.folder / "warehouse"), **self.target}
+        if Path(self.target_command[0]).name == "target-iceberg":
+            self.target = {"warehouse": str(self.folder / "warehouse"), **self.target}
 
     @property
     def warehouse(self):
@@ -115,7 +121,7 @@ def run_processes(
         printed: list[bytes] = []
         reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
         reader.start()
-        shot = _Shot(kill, tap=source, target=loader)
+        shot = _Shot(kill, log, tap=source, target=loader)
         watchdog = threading.Timer(SECONDS, lambda: [process.kill() for process in (source, loader)])
         watchdog.start()
         lines = _pump(source, loader, shot)
@@ -128,7 +134,6 @@ def run_processes(
 
 
 SMALL_PIPE = 4096  # bytes: what has passed is what the loader has read, nearly
-PACE = 25  # lines in a millisecond, so that kills find a tap that still reads
 
 
 def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot: "_Shot") -> int:
@@ -139,9 +144,7 @@ def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot
             loader.stdin.write(line)
             lines += 1
             shot.passed(lines)
-            if shot.kill is not None and lines % PACE == 0:
-                loader.stdin.flush()
-                time.sleep(0.001)
+            shot.pace(lines)
         loader.stdin.close()
     except BrokenPipeError:
         source.stdout.close()
@@ -154,9 +157,11 @@ def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot
 class _Shot:
     """Sends the signal of a kill, once, when its line has passed."""
 
-    def __init__(self, kill: Kill | None, **processes: subprocess.Popen[bytes]) -> None:
+    def __init__(self, kill: Kill | None, log: Path, **processes: subprocess.Popen[bytes]) -> None:
         self.kill = kill
         self.hit = False
+        self._log = log
+        self._is_ready = False
         self._processes = processes
         self._timer: threading.Timer | None = None
         if kill is not None and kill.line == 0:
@@ -165,6 +170,17 @@ class _Shot:
     def passed(self, lines: int) -> None:
         if self.kill is not None and self._timer is None and lines >= self.kill.line:
             self._aim(self.kill.delay)
+
+    def pace(self, lines: int) -> None:
+        """Let the loader begin before the second line passes, and go slowly from there."""
+        if self.kill is None or self.kill.line < 2 or lines % self.kill.every:
+            return
+        self._processes["target"].stdin.flush()
+        end = time.monotonic() + START_SECONDS
+        while not self._is_ready and self._processes["target"].poll() is None and time.monotonic() < end:
+            self._is_ready = READY in self._log.read_text("utf-8", "replace")
+            time.sleep(0.01)
+        time.sleep(self.kill.pause)
 
     def _aim(self, delay: float) -> None:
         self._timer = threading.Timer(delay, self._fire)

@@ -51,14 +51,15 @@ class Chain:
     def one_kill(self, *, is_first: bool) -> None:
         """Run, kill, and keep the state that Meltano would have kept."""
         start = self.pipe.state
-        lines = 8
+        lines, pace = 8, {"every": 1, "pause": 0.02}
         if self.lane_has_lines:
-            lines = CHANGES if self.source.incremental and not is_first else ROWS
+            lines, pace = CHANGES if self.source.incremental and not is_first else ROWS, {}
         kill = Kill(
             self.rng.choice(["tap", "target", "target", "both"]),
             self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
             self.rng.randrange(1, lines),
             self.rng.choice([0, self.rng.random() * 0.05, self.rng.random() * 0.3]),
+            **pace,
         )
         ran = self.pipe.run(kill=kill)
         if kill.whom == "both":
