@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from target_iceberg.reader import Message, Tick
 
-RUNS_AHEAD = 2
-"""Runs that are being decoded while one is staged; 8 MB of lines each, and its columns."""
+RUNS_AHEAD = 4
+"""Runs that are being decoded while one is staged; 2 MB of lines each, and its columns."""
 
 
 def in_advance(

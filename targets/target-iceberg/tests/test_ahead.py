@@ -14,7 +14,8 @@ def run(number):
 
 
 def test_items_come_in_their_order_and_runs_are_begun_earlier():
-    items = [run(1), run(2), run(3), run(4), Message("STATE", {}, 5), run(6), Tick(), run(7)]
+    many = [run(number) for number in range(10, 20)]
+    items = [*many, Message("STATE", {}, 20), run(21), Tick(), run(22)]
     begun = []
     seen = [(item, len(begun)) for item in in_advance(iter(items), begun.append) if isinstance(item, Run)]
     assert [item for item, _ in seen] == begun
