@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 from measure import Usage, run
@@ -13,7 +14,7 @@ WORK = ROOT / "build" / "bench"
 """Data, warehouses and plug-ins; kept between runs, ignored by git."""
 PROJECT = WORK / "project"
 MELTANO = Path(sys.executable).parent / "meltano"
-STREAM = "orders"
+MEMBERS = ("shared", "taps/tap-sqlite", "targets/target-iceberg")
 
 MELTANO_YML = f"""
 requires_meltano: ">=4.4"
@@ -63,12 +64,16 @@ TARGET = plugin_program("loaders", "target-iceberg", "target-iceberg")
 
 
 def install() -> None:
-    """Make the project and install its plug-ins, when that has not been done for this `meltano.yml`."""
+    """Make the project and install its plug-ins, unless that has been done with these dependencies."""
+    manifests = [ROOT / "constraints.txt", *(ROOT / f"{part}/pyproject.toml" for part in MEMBERS)]
+    wanted = MELTANO_YML + "".join(
+        f"# {file.relative_to(ROOT)} {zlib.crc32(file.read_bytes()):08x}\n" for file in manifests
+    )
     file = PROJECT / "meltano.yml"
-    if file.exists() and file.read_text(encoding="utf-8") == MELTANO_YML and TAP.exists() and TARGET.exists():
+    if file.exists() and file.read_text(encoding="utf-8") == wanted and TAP.exists() and TARGET.exists():
         return
     PROJECT.mkdir(parents=True, exist_ok=True)
-    file.write_text(MELTANO_YML, encoding="utf-8")
+    file.write_text(wanted, encoding="utf-8")
     run([MELTANO, "install", "tap-sqlite", "tap-sqlite-arrow", "target-iceberg"], cwd=PROJECT)
 
 
