@@ -251,9 +251,12 @@ def test_two_pipelines_into_two_tables_of_one_warehouse_both_go_through(tmp_path
 
 def test_a_catalog_that_somebody_else_writes_to_is_waited_for(shop):
     """The default catalog is an SQLite file: a lock of seconds must not end a load."""
-    with closing(
-        sqlite3.connect(shop.pipe.warehouse / "catalog.db", isolation_level=None, check_same_thread=False)
-    ) as held, ThreadPoolExecutor(1) as pool:
+    with (
+        closing(
+            sqlite3.connect(shop.pipe.warehouse / "catalog.db", isolation_level=None, check_same_thread=False)
+        ) as held,
+        ThreadPoolExecutor(1) as pool,
+    ):
         running = pool.submit(shop.pipe.run)
         held.execute("BEGIN EXCLUSIVE")
         time.sleep(4)

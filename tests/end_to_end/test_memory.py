@@ -1,0 +1,79 @@
+"""Memory does not grow with the table: peaks of tap and loader at two sizes, in both lanes."""
+
+import json
+import sqlite3
+import sys
+from contextlib import closing
+
+import pytest
+
+from .pipes import BIN, Pipe
+
+LIMIT_MB = 512
+GROWTH = 1.15
+SIZES = (300_000, 1_000_000)
+COLUMNS = (
+    "id INTEGER PRIMARY KEY, customer TEXT, country TEXT, amount REAL, tax REAL, quantity INTEGER, paid BOOLEAN, "
+    "day DATE, created_at TIMESTAMP, updated_at TIMESTAMP, note TEXT, reference TEXT"
+)
+ROW = (
+    "i, 'customer ' || (i % 9973), substr('DEFRITESPTNL', 1 + 2 * (i % 6), 2), i / 7.0, i / 97.0, i % 13, i % 2, "
+    "date(1600000000 + i, 'unixepoch'), datetime(1600000000 + i, 'unixepoch'), datetime(1600000100 + i, 'unixepoch'), "
+    "CASE WHEN i % 3 THEN 'a note on order ' || i END, hex(i * 2654435761)"
+)
+PEAK = """
+import os, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024))
+sys.exit(code)
+"""
+
+
+def measured(folder, name):
+    """The command, run by a parent that writes down the most memory it held, in megabytes."""
+    return [sys.executable, "-c", PEAK, str(folder / f"{name}.peak"), str(BIN / name)]
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("memory")
+    for size in SIZES:
+        with closing(sqlite3.connect(folder / f"{size}.db")) as database:
+            database.execute("PRAGMA journal_mode = OFF")
+            database.execute(f"CREATE TABLE orders ({COLUMNS})")
+            series = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
+            database.execute(f"INSERT INTO orders {series} SELECT {ROW} FROM n", (size,))
+            database.commit()
+    yield folder
+    for size in SIZES:
+        (folder / f"{size}.db").unlink()
+
+
+@pytest.mark.parametrize("lane", ["record", "arrow"])
+def test_memory_does_not_grow_with_the_table(databases, tmp_path, lane):
+    peaks = {}
+    for size in SIZES:
+        folder = tmp_path / str(size)
+        batch = {"batch_config": {"encoding": {"format": "arrow"}}} if lane == "arrow" else {}
+        pipe = Pipe(
+            folder,
+            {"database": str(databases / f"{size}.db"), **batch},
+            {},
+            target_command=["target-iceberg"],
+        )
+        pipe.tap_command, pipe.target_command = (
+            measured(folder, "tap-sqlite"),
+            measured(folder, "target-iceberg"),
+        )
+        pipe.target["report_path"] = str(folder / "report.json")
+        pipe.run().require()
+        (report,) = json.loads((folder / "report.json").read_text())["streams"]
+        assert report["rows_inserted"] == size
+        peaks[size] = [
+            int((folder / f"{name}.peak").read_text()) for name in ("tap-sqlite", "target-iceberg")
+        ]
+    print(f"peaks in MB of tap and loader: {peaks}")
+    small, large = (peaks[size] for size in SIZES)
+    assert max(large) < LIMIT_MB, peaks
+    assert all(most <= GROWTH * least for least, most in zip(small, large, strict=True)), peaks
