@@ -9,7 +9,7 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from target_iceberg import bookmarks
 from target_iceberg.json_text import dump_json, parse_json
-from target_iceberg.stream import KEYS, STREAM, VERSION
+from target_iceberg.loaded_table import KEYS, STREAM, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,9 +26,10 @@ from target_iceberg.maps import StreamMaps
 from target_iceberg.quarantine import keep_rejected
 from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
+from target_iceberg.run import Run
 from target_iceberg.settings import stream_settings
 from target_iceberg.states import StateLedger
-from target_iceberg.stream import Run, StreamLoad
+from target_iceberg.stream import StreamLoad
 from target_iceberg.tables import check_keys, check_table, open_table, table_identifier
 
 if TYPE_CHECKING:
@@ -205,10 +206,10 @@ class Loader:
     def _admit(self, stream: _Stream) -> None:
         """Find a column for everything that the decoder knows, as the contract allows."""
         evolution = plan_evolution(
-            stream.load.schema_stage.columns,
+            stream.load.target.schema_stage.columns,
             stream.columns,
             policy=stream.settings.schema_policy,
-            names=json.loads(stream.load.names),
+            names=json.loads(stream.load.target.names),
             identifier_case=stream.settings.identifier_case,
         )
         self._evolve(stream, evolution)
@@ -221,10 +222,10 @@ class Loader:
                 "Mend the source, or let the table follow it with 'schema_policy: evolve'."
             )
         if evolution.is_change:
-            stream.load.schema_stage.widen(evolution.widened)
+            stream.load.target.schema_stage.widen(evolution.widened)
         for text in evolution.announcements:
             stream.load.announce(text)
-        stream.load.names = json.dumps(evolution.names)
+        stream.load.target.names = json.dumps(evolution.names)
         stream.evolution = evolution
 
     def _records(self, run: RecordRun, begun: Begun | None) -> None:
@@ -279,7 +280,7 @@ class Loader:
         if (
             is_new
             or decoded.new_fields
-            or not stream.evolution.schema.equals(stream.load.schema_stage.columns)
+            or not stream.evolution.schema.equals(stream.load.target.schema_stage.columns)
         ):
             self._admit(stream)
         evolution = with_overflow(stream.evolution, batch, policy=stream.settings.schema_policy)

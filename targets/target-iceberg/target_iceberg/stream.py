@@ -5,37 +5,34 @@ from __future__ import annotations
 import enum
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from icetap.errors import ConfigurationError, StateError
+from icetap.errors import ConfigurationError
 from icetap.tables import plan_files, read_data_file
-from target_iceberg import bookmarks
-from target_iceberg.boundary import NAMES, Boundary
-from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change
+from target_iceberg.alignment import align, is_sdk_shaped
 from target_iceberg.equality import same_rows
+from target_iceberg.loaded_table import LoadedTable
 from target_iceberg.merge import plan_merge, write_merge
+from target_iceberg.run import Counts
 from target_iceberg.staging import DirectStage, Spool
 from target_iceberg.states import has_progress, same_bookmark
 from target_iceberg.writer import WriterOptions, delete_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
+    from target_iceberg.bookmarks import Rewind
+    from target_iceberg.boundary import Boundary
+    from target_iceberg.commit import Change
+    from target_iceberg.run import Run
     from target_iceberg.settings import StreamSettings
-    from target_iceberg.states import StateLedger
 
 LOGGER = logging.getLogger("target-iceberg")
 
-VERSION = "icetap.version"
-KEYS = "icetap.keys"
-STREAM = "icetap.stream"
-
-COMMIT_ATTEMPTS = 12
 SPOOL_MEMORY_SHARE = 10  # a tenth of the process's memory
 
 
@@ -47,40 +44,6 @@ class Mode(enum.Enum):
     ASIDE = "overwrite"
 
 
-class FenceError(StateError):
-    """Another run of the same pipeline has loaded into the table."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all streams of a run share."""
-
-    run_id: str
-    pipeline: str
-    ledger: StateLedger
-    memory_limit_mb: int = 512
-
-
-@dataclass
-class Counts:
-    """What the report tells of a stream."""
-
-    read: int = 0
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    repeated: int = 0
-    rejected: int = 0
-    input_bytes: int = 0
-    commits: int = 0
-    files: int = 0
-    lossy: dict[str, int] = field(default_factory=dict)
-    snapshot_id: int | None = None
-    announcements: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
 class StreamLoad:
     """Stages the rows of one stream and commits them with their bookmark."""
 
@@ -88,35 +51,35 @@ class StreamLoad:
         self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings, run: Run
     ) -> None:
         self.name = name
-        self.table = table
         self.keys = keys
         self.settings = settings
         self.counts = Counts()
+        self.target = LoadedTable(table, stream=name, run=run, counts=self.counts)
         self.failure: str | None = None
-        self.schema_stage = SchemaStage(table)
         self.is_incremental = False
         self.is_cut_short = False
         """Whether the input broke off: then its end proves nothing."""
         self.before_commit: Callable[[], None] = lambda: None
         """Called before each commit: keeps what must not be lost when the bookmark moves."""
-        self.names = table.properties.get(NAMES, "{}")
         self._run = run
         self._options = WriterOptions(run.run_id, settings.target_file_size_mb * 2**20, settings.compression)
-        self._seen = bookmarks.read_position(table.metadata, run.pipeline)
-        self._fence = table.properties.get(bookmarks.property_name(run.pipeline))
         self._mode: Mode | None = None
-        self._version: str | None = None
         self._is_complete = False
         self._activations: dict[str, int] = {}
         self._direct: DirectStage | None = None
         self._spool: Spool | None = None
-        self._rewind: bookmarks.Rewind | None = None
+        self._rewind: Rewind | None = None
         self._boundary: Boundary | None = None
         self._is_aligned = False
         self._bytes_waiting = 0
         self._waiting_since: float | None = None
         run.ledger.hold(name)
         self._marked = run.ledger.start_of(name).bookmark
+
+    @property
+    def table(self) -> Table:
+        """The table as last loaded from the catalog."""
+        return self.target.table
 
     @property
     def only_appends(self) -> bool:
@@ -145,14 +108,14 @@ class StreamLoad:
             self.counts.repeated += repeated
             deleted = None
         if self._direct is not None:
-            self._direct.use_schema(self.schema_stage.schema)
+            self._direct.use_schema(self.target.schema_stage.schema)
             self._direct.write(batch, deleted)
         elif self._spool is not None:
             self._spool.write(batch, deleted)
 
     def _begin(self, version: str | None) -> None:
         """Decide at the first row, and at each change of version, what becomes of the rows."""
-        if self._mode is not None and (version is None or version == self._version):
+        if self._mode is not None and (version is None or version == self.target.version):
             return
         if self._mode is Mode.ASIDE and not self._is_complete and self._direct is not None:
             # A newer full read has begun: what the older one held is no longer wanted.
@@ -161,7 +124,7 @@ class StreamLoad:
         elif self._mode is not None:
             # Rows of the version before become part of the table first; without keys, those after the last STATE too.
             self.commit(at_end=self._mode is Mode.APPEND)
-        self._version = version
+        self.target.version = version
         self._is_complete = False
         self._mode = self._mode_for(version)
         if self._mode is Mode.APPEND:
@@ -196,72 +159,37 @@ class StreamLoad:
                     )
                 return Mode.UPSERT
         visible = Mode.UPSERT if self.keys else Mode.APPEND
-        if version is None or self._is_empty or version == self.table.properties.get(VERSION):
+        if version is None or self.target.is_empty or version == self.target.active_version:
             return visible
         return Mode.ASIDE
 
-    @property
-    def _is_empty(self) -> bool:
-        head = self.table.metadata.current_snapshot()
-        if head is None:
-            return True
-        return bookmarks.entries_of(head).get("total-records") == "0"
-
     def _open_stage(self) -> None:
-        schema = self.schema_stage.schema
+        schema = self.target.schema_stage.schema
         if self._mode is Mode.APPEND:
             self._direct = self._direct or DirectStage(
                 self.table, schema=schema, keys=(), options=self._options
             )
-        elif self._mode is Mode.ASIDE or self._is_empty:
+        elif self._mode is Mode.ASIDE or self.target.is_empty:
             self._direct = DirectStage(self.table, schema=schema, keys=self.keys, options=self._options)
         else:
             memory = self._run.memory_limit_mb * 2**20 // SPOOL_MEMORY_SHARE
             self._spool = self._spool or Spool(keys=self.keys, memory_bytes=memory)
-
-    # --- where the tap starts against where the table is -------------------------------------------
 
     def _align_start(self) -> None:
         """Bring a table without keys to where the tap starts, or refuse."""
         if self._is_aligned:
             return
         self._is_aligned = True
-        metadata, pipeline = self.table.metadata, self._run.pipeline
-        start = self._run.ledger.start_of(self.name)
-        others = bookmarks.other_pipelines(metadata, pipeline)
-        if others:
-            self._warn(
-                f"has no keys and is loaded by other pipelines too ({', '.join(others)}): rows may come twice"
-            )
-            return
-        if (
-            not start.is_stated
-            and self._seen.bookmark is not None
-            and not _is_sdk_shaped(self._seen.bookmark)
-        ):
-            self._warn(
-                "has no keys and its tap does not repeat its state: rows may come twice after a broken run"
-            )
-            return
-        is_open = bookmarks.head_is_open(metadata, pipeline)
-        if not same_bookmark(start.bookmark, self._seen.bookmark) or is_open:
-            self._rewind = self._find_rewind(start.bookmark)
-        base = self._rewind.snapshot_id if self._rewind else metadata.current_snapshot_id
-        self._boundary = Boundary.of(self.table, base, bookmark=start.bookmark)
-
-    def _find_rewind(self, start: str | None) -> bookmarks.Rewind | None:
-        choice = self.settings.on_state_mismatch
-        found = bookmarks.find_rewind(
-            self.table.metadata, self._run.pipeline, start, any_run=choice == "rewind"
+        found = align(
+            self.target,
+            self._run.ledger.start_of(self.name),
+            stream=self.name,
+            pipeline=self._run.pipeline,
+            on_mismatch=self.settings.on_state_mismatch,
         )
-        if found is None and choice == "stop":
-            raise StateError(
-                f"stream '{self.name}' has no keys, and the tap starts elsewhere than the table "
-                f"{'.'.join(self.table.name())} is: loading would repeat or lose rows. "
-                "`target-iceberg --read-state` prints the state that fits the table; set it with `meltano state set`. "
-                "Or choose with 'on_state_mismatch': 'append' loads all the same, 'rewind' goes back to an earlier commit."
-            )
-        return found
+        self._rewind, self._boundary = found.rewind, found.boundary
+        if found.warning:
+            self._warn(found.warning)
 
     # --- boundaries ------------------------------------------------------------------------------
 
@@ -272,7 +200,7 @@ class StreamLoad:
         again. Where it holds the replication key's value, such rows are ties, and `Boundary` knows them.
         """
         part = self._run.ledger.part_of(self.name)
-        shows_ties = _is_sdk_shaped(part or "") and not has_progress(part)
+        shows_ties = is_sdk_shaped(part or "") and not has_progress(part)
         if self.is_incremental and same_bookmark(part, self._marked) and not shows_ties:
             return
         self._marked = part
@@ -284,19 +212,19 @@ class StreamLoad:
         self._activations[version] = self._activations.get(version, 0) + 1
         if self.settings.load_method in {"append-only", "upsert"}:
             self.announce(f"ACTIVATE_VERSION is ignored with load_method '{self.settings.load_method}'")
-        elif self._mode is Mode.ASIDE and self.staged_rows and self._version in {None, version}:
+        elif self._mode is Mode.ASIDE and self.staged_rows and self.target.version in {None, version}:
             self._is_complete = True
         elif self._mode is None and self._activations[version] >= 2 and self._may_empty(version):
-            self._version = version
+            self.target.version = version
             self._mode = Mode.ASIDE
             self._is_complete = True
             self._open_stage()
 
     def _may_empty(self, version: str) -> bool:
         """Whether a complete full read of zero rows empties the table."""
-        if self.settings.load_method == "auto" and version == self.table.properties.get(VERSION):
+        if self.settings.load_method == "auto" and version == self.target.active_version:
             return False  # one version for ever: no rows means no changes
-        if not self.settings.allow_empty_full_table and not self._is_empty:
+        if not self.settings.allow_empty_full_table and not self.target.is_empty:
             self.announce(
                 "its complete full read had no rows; the table is unchanged, as 'allow_empty_full_table' is not set"
             )
@@ -342,13 +270,13 @@ class StreamLoad:
             return
         covered, rest = stage.split_at_mark()
         self._direct = None
-        if self._rewind and not self._run.ledger.was_seen and self._seen.bookmark is None:
+        if self._rewind and not self._run.ledger.was_seen and self.target.position.bookmark is None:
             # This tap may never send a STATE: then nothing says that its rows come again.
             self._rewind = None
-        parent = self._rewind.snapshot_id if self._rewind else self.table.metadata.current_snapshot_id
+        parent = self._rewind.snapshot_id if self._rewind else self.target.head
         if covered:
             self._append(covered, parent=parent, is_open=False)
-            parent = self.table.metadata.current_snapshot_id
+            parent = self.target.head
         if rest:
             self._append(rest, parent=parent, is_open=self._speaks_state)
         self._open_stage()
@@ -361,17 +289,17 @@ class StreamLoad:
         rewinds = self._rewind is not None
 
         def build() -> Change:
-            head = parent if rewinds else self.table.metadata.current_snapshot_id
-            return self._change(added=files, parent=head, is_open=is_open)
+            head = parent if rewinds else self.target.head
+            return self.target.change(added=files, parent=head, is_open=is_open, is_rewound=rewinds)
 
-        self._attempt(build, replan=not rewinds)
+        self.target.commit(build, replan=not rewinds)
         self._rewind = None
         self.counts.inserted += sum(data_file.record_count for data_file in files)
 
     def _commit_first(self, stage: DirectStage) -> None:
         """Commit the first rows of a table with keys: nothing to compare with, unless another writer came."""
-        self.refresh()
-        if not self._is_empty:
+        self.target.refresh()
+        if not self.target.is_empty:
             self._direct = None
             self._spool = self._respooled(stage)
             self._commit_merge(self._spool)
@@ -382,11 +310,11 @@ class StreamLoad:
         self._direct = None
 
         def build() -> Change | None:
-            if not self._is_empty:
+            if not self.target.is_empty:
                 return None
-            return self._change(added=files, parent=self.table.metadata.current_snapshot_id)
+            return self.target.change(added=files, parent=self.target.head)
 
-        if self._attempt(build) is not None:
+        if self.target.commit(build) is not None:
             self.counts.inserted += sum(data_file.record_count for data_file in files)
             self.counts.repeated += superseded
             self._open_stage()
@@ -412,14 +340,14 @@ class StreamLoad:
         def build() -> Change | None:
             nonlocal plan, files
             delete_files(self.table, files)
-            schema = self.schema_stage.schema
+            schema = self.target.schema_stage.schema
             plan = plan_merge(self.table, spool, schema=schema, skip_unchanged=self.settings.skip_unchanged)
             if plan.changes_nothing:
                 return None
             files, removed = write_merge(self.table, plan, spool, schema=schema, options=self._options)
-            return self._change(added=files, removed=removed, parent=self.table.metadata.current_snapshot_id)
+            return self.target.change(added=files, removed=removed, parent=self.target.head)
 
-        self._attempt(build)
+        self.target.commit(build)
         if plan is not None:
             self.counts.inserted += len(plan.rows)
             self.counts.updated += plan.updated
@@ -448,13 +376,11 @@ class StreamLoad:
         if self._holds_already(files):
             delete_files(self.table, files)
             self.counts.unchanged += stage.rows
-            self._attempt(lambda: self._change(has_snapshot=False))
+            self.target.commit(lambda: self.target.change(has_snapshot=False))
             self._mode = None
             return
-        self._attempt(
-            lambda: self._change(
-                added=files, parent=self.table.metadata.current_snapshot_id, replaces_all=True
-            )
+        self.target.commit(
+            lambda: self.target.change(added=files, parent=self.target.head, replaces_all=True)
         )
         self.counts.inserted += stage.rows
         self.counts.repeated += superseded
@@ -462,10 +388,10 @@ class StreamLoad:
 
     def _holds_already(self, files: list[DataFile]) -> bool:
         """Whether the table has exactly these rows in this order, as after two reads of an unchanged source."""
-        if not self.settings.skip_unchanged or self.schema_stage.is_changed:
+        if not self.settings.skip_unchanged or self.target.schema_stage.is_changed:
             return False
-        self.refresh()
-        tasks = plan_files(self.table) if self.table.metadata.current_snapshot_id else []
+        self.target.refresh()
+        tasks = plan_files(self.table) if self.target.head else []
         if any(task.delete_files for task in tasks):
             return False
         stored = sorted((task.file for task in tasks), key=lambda data_file: data_file.file_path)
@@ -477,7 +403,7 @@ class StreamLoad:
 
     def _rows_of(self, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
         for data_file in files:
-            yield from read_data_file(self.table.io, data_file, self.schema_stage.schema)
+            yield from read_data_file(self.table.io, data_file, self.target.schema_stage.schema)
 
     def _give_up(self, stage: DirectStage) -> None:
         """End with a full read that is not complete: merge what has keys, else change nothing."""
@@ -499,110 +425,22 @@ class StreamLoad:
         if self.failure or (self._mode is Mode.ASIDE and not self._is_complete) or self.staged_rows:
             return
         bookmark = self._run.ledger.part_of(self.name)
-        moved = bookmark is not None and not same_bookmark(bookmark, self._seen.bookmark)
-        if moved and self._mode is None and self._mode_for(self._version) is Mode.APPEND:
+        moved = bookmark is not None and not same_bookmark(bookmark, self.target.position.bookmark)
+        if moved and self._mode is None and self._mode_for(self.target.version) is Mode.APPEND:
             self._align_start()
         if self._rewind is not None and same_bookmark(bookmark, self.started_from):
             return  # the tap has read nothing yet: what it would send again stays visible
         if self._rewind is not None and moved and self._rewind.rows:
             self._append([], parent=self._rewind.snapshot_id, is_open=False)
-        elif moved or self.schema_stage.is_changed or self._is_new_version:
-            self._attempt(lambda: self._change(has_snapshot=False))
+        elif moved or self.target.schema_stage.is_changed or self._is_new_version:
+            self.target.commit(lambda: self.target.change(has_snapshot=False))
         self._run.ledger.commit(self.name)
 
     @property
     def _is_new_version(self) -> bool:
         """Whether rows of a version were merged that the table does not know as its own yet."""
-        known = self.table.properties.get(VERSION)
-        return self._mode is Mode.UPSERT and self._version is not None and self._version != known
-
-    def _change(
-        self,
-        *,
-        added: list[DataFile] | None = None,
-        removed: frozenset[str] = frozenset(),
-        parent: int | None = None,
-        replaces_all: bool = False,
-        is_open: bool = False,
-        has_snapshot: bool = True,
-    ) -> Change:
-        started_from = self._run.ledger.start_of(self.name).bookmark
-        bookmark = self._run.ledger.part_of(self.name)
-        # Before any STATE the last known bookmark stays; after a rewind that is where the tap began.
-        known = started_from if self._rewind else self._seen.bookmark
-        is_opaque = self._run.ledger.is_opaque if bookmark else self._seen.is_opaque
-        position = bookmarks.Position(bookmark or known, self._run.run_id, started_from, is_opaque=is_opaque)
-        name = bookmarks.property_name(self._run.pipeline)
-
-        def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:
-            text = bookmarks.encode(position, snapshot_id=snapshot_id, sequence_number=sequence_number)
-            others = {VERSION: self._version, NAMES: self.names}
-            changed = {
-                key: value
-                for key, value in others.items()
-                if value and value != self.table.properties.get(key)
-            }
-            return {name: text, **changed}
-
-        return Change(
-            added=added or (),
-            removed=removed,
-            parent=parent,
-            replaces_all=replaces_all,
-            summary=bookmarks.summary(position, pipeline=self._run.pipeline, is_open=is_open),
-            properties=properties,
-            has_snapshot=has_snapshot,
-        )
-
-    def _attempt(self, build: Callable[[], Change | None], *, replan: bool = True) -> int | None:
-        """Plan and commit until it succeeds; None when the plan finds nothing to do.
-
-        Raises:
-            FenceError: When another run of this pipeline has loaded meanwhile.
-            StateError: When the table keeps moving, or a plan may not be repeated.
-        """
-        self.refresh()
-        for attempt in range(COMMIT_ATTEMPTS):
-            change = build()
-            if change is None:
-                return None
-            try:
-                snapshot_id = commit_change(self.table, change, stage=self.schema_stage)
-            except TableMovedError as moved:
-                self.refresh()
-                if not replan or (self.schema_stage.is_changed and not self.schema_stage.fits(self.table)):
-                    raise StateError(
-                        f"stream '{self.name}': {moved}. Nothing of this commit was written; run the pipeline again."
-                    ) from moved
-                time.sleep(min(0.05 * 2**attempt, 2.0))
-                continue
-            self._landed(snapshot_id, change)
-            return snapshot_id
-        raise StateError(
-            f"stream '{self.name}': other writers committed to {'.'.join(self.table.name())} each time this load tried. "
-            "Run the pipeline again when they are done."
-        )
-
-    def refresh(self) -> None:
-        """Load the table as it is now, and check that no other run of this pipeline has written to it."""
-        self.table.refresh()
-        if self.table.properties.get(bookmarks.property_name(self._run.pipeline)) != self._fence:
-            raise FenceError(
-                f"stream '{self.name}': another run of this pipeline is loading this table "
-                f"({'.'.join(self.table.name())}). This run stops; what the other one commits stays. "
-                "If two pipelines are meant to load it, give each its own name with the setting 'pipeline'."
-            )
-        if not self.schema_stage.is_changed:
-            self.schema_stage = SchemaStage(self.table)
-
-    def _landed(self, snapshot_id: int | None, change: Change) -> None:
-        self._fence = self.table.properties.get(bookmarks.property_name(self._run.pipeline))
-        self._seen = bookmarks.read_position(self.table.metadata, self._run.pipeline)
-        self.schema_stage = SchemaStage(self.table)
-        if change.has_snapshot:
-            self.counts.commits += 1
-            self.counts.files += len(change.added)
-            self.counts.snapshot_id = snapshot_id
+        known = self.target.active_version
+        return self._mode is Mode.UPSERT and self.target.version is not None and self.target.version != known
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -621,7 +459,7 @@ class StreamLoad:
     @property
     def bookmark(self) -> str | None:
         """The bookmark that the table holds for this pipeline."""
-        return self._seen.bookmark
+        return self.target.position.bookmark
 
     def _warn(self, text: str) -> None:
         message = f"stream '{self.name}' {text}"
@@ -632,8 +470,3 @@ class StreamLoad:
         """Tell the report of a change to the table's columns, or of something that was ignored; once."""
         if text not in self.counts.announcements:
             self.counts.announcements.append(text)
-
-
-def _is_sdk_shaped(bookmark: str) -> bool:
-    """Whether a bookmark has the shape of the Singer SDK, whose taps repeat their state when they have one."""
-    return '"replication_key_value"' in bookmark

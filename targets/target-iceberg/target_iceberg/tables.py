@@ -12,7 +12,7 @@ from icetap.errors import ConfigurationError, DataError
 from icetap.records.names import plain_identifier
 from icetap.types import iceberg_schema, kind_of
 from target_iceberg.boundary import NAMES
-from target_iceberg.stream import KEYS, STREAM
+from target_iceberg.loaded_table import KEYS, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from target_iceberg import stream as module
-from target_iceberg.stream import FenceError
+from target_iceberg import loaded_table as module
+from target_iceberg import stream
+from target_iceberg.loaded_table import FenceError
 
 PLAIN = {"keys": [], "cursor": "id"}
 
@@ -109,7 +110,7 @@ def test_the_first_loads_of_two_pipelines_into_one_new_table(lake, singer, meanw
 def test_only_deletes_in_the_hope_of_an_empty_table(lake, singer, meanwhile):
     """They meet a table that another pipeline has filled since."""
     gone = singer.record({"id": 1, "_sdc_deleted_at": "2024-01-01T00:00:00Z"})
-    original = module.StreamLoad.commit
+    original = stream.StreamLoad.commit
     done = []
 
     def commit(self, *, at_end):
@@ -118,11 +119,11 @@ def test_only_deletes_in_the_hope_of_an_empty_table(lake, singer, meanwhile):
             lake.ok(singer.schema(), singer.records([1, 2]), pipeline="two")
         return original(self, at_end=at_end)
 
-    module.StreamLoad.commit = commit
+    stream.StreamLoad.commit = commit
     try:
         lake.ok(singer.schema(), gone, pipeline="one")
     finally:
-        module.StreamLoad.commit = original
+        stream.StreamLoad.commit = original
     assert lake.ids() == [2]
 
 
@@ -176,14 +177,14 @@ def test_a_column_that_another_writer_added_before_the_commit_ends_in_a_message(
         }
 
     lake.ok(singer.schema(), singer.records([1]), pipeline="one")
-    original = module.StreamLoad.commit
+    original = stream.StreamLoad.commit
 
     def commit(self, *, at_end):
-        monkeypatch.setattr(module.StreamLoad, "commit", original)
+        monkeypatch.setattr(stream.StreamLoad, "commit", original)
         lake.ok(singer.schema(properties=wide("b")), singer.record({"id": 2, "b": "x"}), pipeline="two")
         return original(self, at_end=at_end)
 
-    monkeypatch.setattr(module.StreamLoad, "commit", commit)
+    monkeypatch.setattr(stream.StreamLoad, "commit", commit)
     outcome = lake.load(
         singer.schema(properties=wide("c")), singer.record({"id": 1, "c": "y"}), pipeline="one"
     )
@@ -249,8 +250,8 @@ def test_two_processes_of_one_pipeline_end_with_one_right_table(lake, singer):
 
 BARRIER = """
 import pathlib, time
-from target_iceberg import stream
-original = stream.commit_change
+from target_iceberg import loaded_table
+original = loaded_table.commit_change
 def commit(table, change, *, stage):
     here = pathlib.Path(r"{folder}")
     (here / "ready-{me}").touch()
@@ -258,7 +259,7 @@ def commit(table, change, *, stage):
         if all((here / f"ready-{{n}}").exists() for n in (0, 1)): break
         time.sleep(0.05)
     return original(table, change, stage=stage)
-stream.commit_change = commit
+loaded_table.commit_change = commit
 """
 
 

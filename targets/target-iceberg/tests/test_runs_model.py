@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from target_iceberg import stream as module
+from target_iceberg import loaded_table as module
 from target_iceberg import target as target_module
 
 RUNS = 25

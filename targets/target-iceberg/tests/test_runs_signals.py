@@ -14,13 +14,13 @@ SIGNALS = pytest.mark.parametrize(
 
 SLOW_COMMIT = """
 import pathlib, time
-from target_iceberg import stream
-original = stream.commit_change
+from target_iceberg import loaded_table
+original = loaded_table.commit_change
 def commit(table, change, *, stage):
     pathlib.Path(r"{folder}", "committing").touch()
     time.sleep(0.7)
     return original(table, change, stage=stage)
-stream.commit_change = commit
+loaded_table.commit_change = commit
 """
 
 
