@@ -5,7 +5,7 @@ Loaded by `-p icetap.testing.plugin` in the root's pytest options.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -60,6 +60,21 @@ def conformance_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _subject(found: Connector, workspace: Path) -> Subject:
     """One subject for each connector and session, so that its first run is made once."""
     return _subjects.setdefault(found.name, Subject(found, workspace))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist: hand the ledger to the process that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["icetap_servers"] = (LEDGER.used, LEDGER.missing)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist noted."""
+    used, missing = getattr(node, "workeroutput", {}).get("icetap_servers", ({}, {}))
+    LEDGER.used.update(used)
+    LEDGER.missing.update(missing)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
