@@ -183,6 +183,26 @@ class Dialect(abc.ABC):
             ConfigurationError: When nothing can be subtracted from such values.
         """
 
+    def cursor_start(self, value: Value, column: Column) -> Value:  # noqa: ARG002 - for dialects
+        """Return the smallest stored form of a cursor value, so that `>=` finds each form of it."""
+        return value
+
+    def cursor_disorder(
+        self,
+        connection: Connection,  # noqa: ARG002 - for dialects, as all of these
+        table: Table,  # noqa: ARG002
+        column: Column,  # noqa: ARG002
+        *,
+        start: Value,  # noqa: ARG002
+        conditions: Sequence[str],  # noqa: ARG002
+        has_key: bool,  # noqa: ARG002
+    ) -> str | None:
+        """Say why the stored values from `start` on (None: all) do not sort as what they mean; None if they do.
+
+        Databases with real types of time have nothing to say here.
+        """
+        return None
+
     @abc.abstractmethod
     def refused_values(
         self, connection: Connection, selection: Selection

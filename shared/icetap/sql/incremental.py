@@ -45,6 +45,9 @@ class IncrementalRead:
         is_first = not self.bookmark
         table, start, current = self._begin()
         yield from self._without_cursor(table, current, is_first=is_first)
+        if is_first and current.nulls:
+            # Else a run that met only such rows would leave no trace, and the next one would be a first one.
+            self.bookmark = {"replication_key": self._stream.replication_key, "replication_key_value": None}
         if current.upper is not None:
             yield from self._with_cursor(table, start, current)
 
@@ -68,7 +71,7 @@ class IncrementalRead:
     def _given_bookmark(self) -> dict[str, Any]:
         """Return the bookmark of the last run if it is one of this replication key, else nothing."""
         given = self._stream.bookmark()
-        if given.get("replication_key_value") is None:
+        if "replication_key_value" not in given:
             return {}
         if given.get("replication_key") != self._stream.replication_key:
             self._stream.logger.warning(
@@ -78,20 +81,29 @@ class IncrementalRead:
             return {}
         return given
 
+    @property
+    def _value(self) -> Any:
+        """The bookmark's value; None before the first row that has one."""
+        return self.bookmark.get("replication_key_value")
+
     def _begin(self) -> tuple[Table, Value, CursorRange]:
         """Return what to read, from which value, and up to which."""
         dialect, table = self._stream.dialect, self._stream.table
         query = self._stream.query
         if query is None or not query.asks_for_bookmark:
             current = self._range(table)
-            return table, self._start(like=current.upper), current
+            start = self._start(like=current.upper)
+            self._check_order(table, start)
+            return table, start, current
         # The query compares with the bookmark itself: a value of its own shows in which form.
         bound = self._bound(table, query.initial_value)
-        if self.bookmark:
+        if self._value is not None:
             like = dialect.sample(self._connection, bound, self._column)
             start = self._start(like=like)
             bound = self._bound(table, query.initial_value if start is None else start)
-        return bound, None, self._range(bound)
+        current = self._range(bound)
+        self._check_order(bound, None)
+        return bound, None, current
 
     def _bound(self, table: Table, value: Value) -> Table:
         """Return the query with a value for its `:bookmark`."""
@@ -104,10 +116,7 @@ class IncrementalRead:
             self._connection, table, self._column, conditions=self._stream.where
         )
         if current.problem:
-            raise DataError(
-                f"stream '{self._stream.name}': column '{self._column.name}' cannot be the replication key: "
-                f"{current.problem}. Clean the column up, or choose another one, or FULL_TABLE."
-            )
+            raise self._unfit(current.problem)
         before = self.bookmark.get("storage_class")
         if before and current.upper is not None and before != current.storage_class:
             raise StateError(
@@ -117,14 +126,35 @@ class IncrementalRead:
             )
         return current
 
+    def _check_order(self, table: Table, start: Value) -> None:
+        """Refuse a replication key whose stored values do not sort as what they mean: `>=` would lose rows."""
+        disorder = self._stream.dialect.cursor_disorder(
+            self._connection,
+            table,
+            self._column,
+            start=start,
+            conditions=self._stream.where,
+            has_key=bool(self._stream.primary_keys),
+        )
+        if disorder:
+            raise self._unfit(disorder)
+
+    def _unfit(self, problem: str) -> DataError:
+        return DataError(
+            f"stream '{self._stream.name}': column '{self._column.name}' cannot be the replication key: "
+            f"{problem}. Clean the column up, or choose another one, or FULL_TABLE."
+        )
+
     def _start(self, *, like: Value) -> Value:
         """Return the value from which to ask, in the form of a stored one; None for a first run."""
-        if not self.bookmark or like is None:
+        if self._value is None or like is None:
             return None
         dialect = self._stream.dialect
-        value = dialect.cursor_from_bookmark(self.bookmark["replication_key_value"], self._column, like=like)
+        value = dialect.cursor_from_bookmark(self._value, self._column, like=like)
         amount = self._lookback()
-        return dialect.cursor_before(value, self._column, amount=amount) if amount else value
+        if amount:
+            value = dialect.cursor_before(value, self._column, amount=amount)
+        return dialect.cursor_start(value, self._column)
 
     def _lookback(self) -> int:
         configured = self._stream.options.get("lookback_seconds")
@@ -187,12 +217,23 @@ class IncrementalRead:
             moved = self._advance(batch.column(position), current)
             yield Page(batch, self.bookmark if moved else None)
 
+    @property
+    def _is_compared_here(self) -> bool:
+        """Whether Python may compare values: texts follow a collation that only the source knows.
+
+        Nothing is subtracted from texts, so their rows all come from the bookmark on, unless a query of
+        the user's own asks for others.
+        """
+        query = self._stream.query
+        asks = query is not None and query.asks_for_bookmark
+        return asks or not pa.types.is_string(self._column.field.type)
+
     def _advance(self, cursors: pa.Array, current: CursorRange) -> bool:
         """Move the bookmark to the last of these sorted values, unless that is before it."""
         if len(cursors) == 0:
             return False
         seen = canonical(cursors.slice(len(cursors) - 1))
-        if is_before(seen, self.bookmark.get("replication_key_value")):
+        if self._is_compared_here and is_before(seen, self._value):
             return False
         self.bookmark = {
             "replication_key": self._stream.replication_key,

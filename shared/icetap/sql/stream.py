@@ -143,6 +143,7 @@ class SQLStream(ColumnarStream):
                 for page in read.pages():
                     self._final_bookmark = read.bookmark
                     yield page
+                self._final_bookmark = read.bookmark
             elif self.replication_method == "FULL_TABLE":
                 yield from self._full_pages(connection)
             else:
@@ -253,15 +254,16 @@ class SQLStream(ColumnarStream):
 
     def _decoded(self, raw: pa.RecordBatch, selection: Selection, schema: pa.Schema) -> pa.RecordBatch:
         arrays, reasons = [], []
+        columns = raw.columns  # makes them all anew whenever it is asked for
         start = 0
         for column in selection.columns:
             end = start + len(column.expressions)
-            decoded = column.decode(raw.columns[start:end])
+            decoded = column.decode(columns[start:end])
             start = end
             arrays.append(decoded.array)
             if decoded.refused is not None:
                 reasons.append((f"column '{column.name}' ({column.native_type})", decoded.refused))
-        is_refused = pc.cast(raw.columns[-1], pa.bool_())  # some databases have no booleans
+        is_refused = pc.cast(columns[-1], pa.bool_())  # some databases have no booleans
         if pc.any(is_refused).as_py():
             if not selection.guarded:
                 raise RefusedValueError

@@ -155,6 +155,7 @@ def _table(
         columns=tuple(columns),
         key=tuple(key),
         position=_position(columns, key_rows, has_rowid=has_rowid, is_rowid_alias=is_rowid_alias),
+        unsupported=None if first.table else "its name is empty; read it by a query",
     )
 
 

@@ -225,6 +225,11 @@ _TRANSLATIONS: tuple[tuple[str, type[IcetapError], str], ...] = (
         ),
     ),
     ("failed to open", ConfigurationError, "Check that this user may read the file and its folder."),
+    (
+        "too many columns",
+        ConfigurationError,
+        "A statement returns 2,000 at most, and columns without a declared type take three: deselect some.",
+    ),
     ("no such", ConfigurationError, "Check the names in 'queries' and 'where', or discover again."),
     ("syntax error", ConfigurationError, "Check the SQL in 'queries' and 'where'."),
     ("INVALID_ARGUMENT", ConfigurationError, "Check the SQL in 'queries' and 'where'."),

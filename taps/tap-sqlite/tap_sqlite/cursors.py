@@ -39,8 +39,7 @@ def form_problem(value: object) -> str | None:
 def stored_form(canonical: Any, column: Column, *, like: Value) -> Value:
     """Return a bookmark's value as SQLite stores it, in the form of a stored value.
 
-    Texts become the smallest one of their value: `.500000` is asked for as `.5`, `00:00:00` as it is,
-    without a zone, so that `>=` finds every way in which that value can be written.
+    Instants have the separator of the stored ones, and no zone.
 
     Raises:
         StateError: When it is no value of this column's type.
@@ -52,14 +51,21 @@ def stored_form(canonical: Any, column: Column, *, like: Value) -> Value:
         separator = "T" if "T" in like else " "
         if not match["time"] or pa.types.is_date(column.field.type):
             return match["date"]
-        return match["date"] + separator + _shortest(match["time"])
+        return str(match["date"] + separator + match["time"])
     if isinstance(like, str) is isinstance(canonical, str):
         return canonical if isinstance(canonical, str | int) else float(canonical)
     raise StateError(_misfit(column))
 
 
-def _shortest(time: str) -> str:
-    return time.rstrip("0").rstrip(".") if "." in time else time
+def shortest(value: Value, column: Column) -> Value:
+    """Return the smallest text of an instant, so that `>=` finds every way in which it can be written.
+
+    `.500000` is asked for as `.5`, `10:15:00` as `10:15`, and midnight as the date alone.
+    """
+    if not isinstance(value, str) or not is_instant(column):
+        return value
+    text = value.rstrip("0").rstrip(".") if "." in value else value
+    return text.removesuffix(":00").removesuffix(" 00:00").removesuffix("T00:00") if "." not in text else text
 
 
 def _misfit(column: Column) -> str:
@@ -84,8 +90,7 @@ def earlier(value: Value, column: Column, *, amount: int) -> Value:
             before = moment.replace(year=1, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
         if pa.types.is_date(column.field.type):
             return before.date().isoformat()
-        text = before.isoformat(sep=separator)
-        return _shortest(text)
+        return before.isoformat(sep=separator)
     if isinstance(value, int | float):
         return value - amount
     raise ConfigurationError(

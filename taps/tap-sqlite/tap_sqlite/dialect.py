@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -133,6 +134,43 @@ class SQLiteDialect(Dialect):
     def cursor_before(self, value: Value, column: Column, *, amount: int) -> Value:
         return cursors.earlier(value, column, amount=amount)
 
+    @override
+    def cursor_start(self, value: Value, column: Column) -> Value:
+        return cursors.shortest(value, column)
+
+    @override
+    def cursor_disorder(
+        self,
+        connection: Any,
+        table: Table,
+        column: Column,
+        *,
+        start: Value,
+        conditions: Sequence[str],
+        has_key: bool,
+    ) -> str | None:
+        """Look at the texts from the bookmark's day on: the ends alone do not tell what lies between."""
+        if not cursors.is_instant(column):
+            return None
+        read = column.expressions[0]
+        has_date = f"{read} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][ T]*'"
+        where = [*conditions, has_date]
+        parameters = list(table.parameters)
+        if isinstance(start, str):
+            parameters.append(start[:10])
+            where.append(f"{read} >= {self.placeholder(len(parameters))}")
+        ((separators, lengths, ends_in_z),) = connection.rows(
+            f"SELECT min(substr({read}, 11, 1)) <> max(substr({read}, 11, 1)), "
+            f"min(length({read})) <> max(length({read})), max({read} GLOB '*Z') "
+            f"FROM {table.source} WHERE {' AND '.join(where)}",
+            parameters,
+        )
+        if separators:
+            return _TWO_SEPARATORS
+        if lengths and ends_in_z and not has_key:  # with a key, rows that come again are recognised
+            return "it holds times of several lengths that end in Z, whose texts do not sort as the times do, and no key tells rows that come again"
+        return None
+
     # --- values that do not fit -----------------------------------------------------------------------
 
     @override
@@ -182,10 +220,11 @@ class SQLiteDialect(Dialect):
         if not isinstance(low, int) or not isinstance(high, int):
             return max(fixed, _UNKNOWN_ROW_BYTES)
         step = max(1, (high - low) // _SAMPLE_PLACES)
+        size = _sum(long)
         largest = 0
         for place in range(low, high + 1, step):
             ((found,),) = connection.rows(
-                f"SELECT max(size) FROM (SELECT {' + '.join(long)} AS size FROM {table.source} "
+                f"SELECT max(size) FROM (SELECT {size} AS size FROM {table.source} "
                 f"WHERE {position} >= ?1 ORDER BY {position} LIMIT {_SAMPLE_ROWS})",
                 (place,),
             )
@@ -221,6 +260,17 @@ class SQLiteDialect(Dialect):
         return quoted(name)
 
 
+def _sum(terms: Sequence[str]) -> str:
+    """Add many terms in groups: SQLite goes down a tree of expressions for 1,000 steps at most."""
+    groups = [" + ".join(terms[start : start + 100]) for start in range(0, len(terms), 100)]
+    return " + ".join(f"({group})" for group in groups)
+
+
+_TWO_SEPARATORS = (
+    "it holds times with a space and times with a T in the middle, whose texts do not sort as the times do"
+)
+
+
 def _cursor_problem(column: Column, low_class: str, high_class: str, ends: tuple[Value, Value]) -> str | None:
     low, high = (_CLASSES.get(name, name) for name in (low_class, high_class))
     if low != high:
@@ -232,5 +282,7 @@ def _cursor_problem(column: Column, low_class: str, high_class: str, ends: tuple
         if low_form or high_form:
             return low_form or high_form
         if all(isinstance(end, str) and len(end) > 10 for end in ends) and ends[0][10] != ends[1][10]:  # type: ignore[index]
-            return "it holds times with a space and times with a T in the middle, whose texts do not sort as the times do"
+            return _TWO_SEPARATORS
+    if any(isinstance(end, float) and math.isinf(end) for end in ends):
+        return "it holds Infinity, which no state can hold"
     return None

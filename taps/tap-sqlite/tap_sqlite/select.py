@@ -86,4 +86,5 @@ def _refused(selection: Selection) -> str:
         conditions = [check for column in selection.columns if (check := physical(column).check)]
     if not conditions:
         return "0"
-    return f"CASE WHEN {' OR '.join(conditions)} THEN 1 ELSE 0 END"
+    # One WHEN each: a chain of ORs is a tree that SQLite refuses to go down for more than 1,000 columns.
+    return f"CASE {' '.join(f'WHEN {condition} THEN 1' for condition in conditions)} ELSE 0 END"

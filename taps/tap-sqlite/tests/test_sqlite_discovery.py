@@ -44,6 +44,12 @@ def test_null_in_a_text_key_is_read_because_it_is_no_key(database, sync):
     assert [record["v"] for record in sync(path).records()] == [1, 2, 3]
 
 
+def test_a_table_without_a_name_is_left_out_with_a_warning(database, caplog):
+    path = database('CREATE TABLE "" (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY)')
+    assert list(streams_of(path)) == ["t"]
+    assert "its name is empty" in caplog.text
+
+
 def test_the_row_number_can_be_the_key(database, sync):
     path = database("CREATE TABLE t (v TEXT); INSERT INTO t(rowid, v) VALUES (7, 'a')")
     out = sync(path, streams={"t": {"key_properties": ["_rowid_"]}})

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from icetap.errors import DataError
+from icetap.errors import ConfigurationError, DataError
 from icetap.types import schema_from_singer
 from tap_sqlite.types import affinity, meaning
 
@@ -265,3 +265,14 @@ def test_strict_tables_are_read(database, sync, tmp_path, declared, values):
     expected = [str(value) for value in values] if declared == "ANY" else values
     assert out.table().column("v").to_pylist() == expected
     assert isinstance(out.table().schema.field("v").type, pa.DataType)
+
+
+@pytest.mark.parametrize("kind", ["INT", "TEXT"])
+def test_a_table_of_many_columns_is_read_and_its_limit_is_said(database, sync, kind):
+    columns = ", ".join(f"c{number} {kind}" for number in range(1_200))
+    path = database(f"CREATE TABLE t ({columns}); INSERT INTO t(c1199) VALUES (7)")
+    assert sync(path, on_rejected="skip").records()[0]["c1199"] in {7, "7"}
+    columns = ", ".join(f"c{number}" for number in range(700))
+    path = database(f"CREATE TABLE t ({columns})", name="untyped.db")
+    with pytest.raises(ConfigurationError, match="deselect some"):
+        sync(path)
