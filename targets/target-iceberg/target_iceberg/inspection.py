@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import NoSuchTableError
 
+from icetap.errors import ConfigurationError
 from target_iceberg import bookmarks
 from target_iceberg.json_text import dump_json, parse_json
 from target_iceberg.loaded_table import KEYS, STREAM, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
@@ -37,11 +38,39 @@ def _namespaces(catalog: Catalog, parent: tuple[str, ...] = ()) -> Iterator[tupl
             yield from _namespaces(catalog, namespace)
 
 
-def read_state(catalog: Catalog, pipeline: str) -> str:
-    """Return the Singer STATE that fits the tables, as one line of JSON."""
+def pipelines_of(table: Table) -> list[str]:
+    """Return the pipelines that have loaded into a table."""
+    return sorted(
+        name.removeprefix(bookmarks.PROPERTY_PREFIX)
+        for name in table.properties
+        if name.startswith(bookmarks.PROPERTY_PREFIX)
+    )
+
+
+def read_state(catalog: Catalog, pipeline: str | None) -> str:
+    """Return the Singer STATE that fits the tables, as one line of JSON.
+
+    Args:
+        catalog: The catalog.
+        pipeline: The pipeline, None for the only one that there is.
+
+    Raises:
+        ConfigurationError: When no pipeline is named and the tables know several.
+    """
+    tables = list(loaded_tables(catalog))
+    known = sorted({name for table in tables for name in pipelines_of(table)})
+    if pipeline is None and len(known) > 1:
+        raise ConfigurationError(
+            f"the tables are loaded by several pipelines: {', '.join(known)}. Name one with the setting 'pipeline' "
+            "(or TARGET_ICEBERG_PIPELINE)."
+        )
+    return _state_of(tables, pipeline or (known[0] if known else ""))
+
+
+def _state_of(tables: Iterable[Table], pipeline: str) -> str:
     parts: dict[str, Any] = {}
     opaque: Any = None
-    for table in loaded_tables(catalog):
+    for table in tables:
         position = bookmarks.read_position(table.metadata, pipeline)
         if position.bookmark is None:
             continue
@@ -57,11 +86,6 @@ def describe(table: Table) -> dict[str, Any]:
     """Return what a table holds and where it is, for every pipeline that loads it."""
     head = table.metadata.current_snapshot()
     entries = bookmarks.entries_of(head) if head else {}
-    pipelines = [
-        name.removeprefix(bookmarks.PROPERTY_PREFIX)
-        for name in table.properties
-        if name.startswith(bookmarks.PROPERTY_PREFIX)
-    ]
     return {
         "table": ".".join(table.name()),
         "stream": table.properties.get(STREAM),
@@ -75,7 +99,7 @@ def describe(table: Table) -> dict[str, Any]:
         "version": table.properties.get(VERSION),
         "location": table.location(),
         "bookmarks": {
-            name: bookmarks.read_position(table.metadata, name).bookmark for name in sorted(pipelines)
+            name: bookmarks.read_position(table.metadata, name).bookmark for name in pipelines_of(table)
         },
     }
 

@@ -144,7 +144,7 @@ class TargetIceberg(Target):
         config = config or _ConfigInput()
         target = cls(config=config.config, parse_env_config=config.parse_env)
         if read_state:
-            _emit(inspection.read_state(target.catalog, pipeline_name(target.config)))
+            _emit(inspection.read_state(target.catalog, _named_pipeline(target.config)))
         else:
             target.load(file_input)
 
@@ -197,7 +197,12 @@ class TargetIceberg(Target):
 
 def pipeline_name(config: Any) -> str:
     """Return the name under which bookmarks are kept: the setting, Meltano's extractor, or `default`."""
-    return str(config.get("pipeline") or os.environ.get("MELTANO_EXTRACTOR_NAME") or "default")
+    return _named_pipeline(config) or "default"
+
+
+def _named_pipeline(config: Any) -> str | None:
+    name = config.get("pipeline") or os.environ.get("MELTANO_EXTRACTOR_NAME")
+    return str(name) if name else None
 
 
 def _emit(line: str) -> None:

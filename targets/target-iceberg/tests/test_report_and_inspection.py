@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+
+from icetap.catalogs import open_catalog
+from icetap.errors import ConfigurationError
+from target_iceberg.inspection import read_state
+
 
 def test_the_report_counts_and_is_written_whole(lake, singer):
     path = lake.folder / "deep" / "report.json"
@@ -60,6 +66,18 @@ def test_read_state_puts_the_streams_together_and_inspect_shows_them(lake, singe
     assert tables["raw.b"]["rows"] == 2
     assert tables["raw.b"]["keys"] == ["id"]
     assert json.loads(tables["raw.a"]["bookmarks"]["default"]) == singer.at(1)
+
+
+def test_read_state_takes_the_only_pipeline_and_asks_which_of_several(lake, singer):
+    lake.ok(singer.schema(), singer.records([1]), singer.state(s=1), pipeline="one")
+    catalog = open_catalog(lake.config)
+
+    assert json.loads(read_state(catalog, None)) == singer.state(s=1)["value"]
+
+    lake.ok(singer.schema(), singer.records([2]), singer.state(s=2), pipeline="two")
+    with pytest.raises(ConfigurationError, match="several pipelines: one, two"):
+        read_state(catalog, None)
+    assert json.loads(read_state(catalog, "two")) == singer.state(s=2)["value"]
 
 
 def test_read_state_returns_an_opaque_state_whole(lake, singer):
