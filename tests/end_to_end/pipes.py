@@ -116,7 +116,8 @@ def run_processes(
             "env": {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), **(environ or {})},
         }
         loader = subprocess.Popen(target, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
-        fcntl.fcntl(loader.stdin, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
+        if kill is not None:
+            fcntl.fcntl(loader.stdin, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
         source = subprocess.Popen(tap, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
         printed: list[bytes] = []
         reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
@@ -133,6 +134,7 @@ def run_processes(
     return Ran(*codes, states, lines, shot.hit, log.read_text("utf-8", "replace"))
 
 
+CHUNK = 2**16
 SMALL_PIPE = 4096  # bytes: what has passed is what the loader has read, nearly
 
 
@@ -140,9 +142,12 @@ def _pump(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes], shot
     """Move lines until the tap has ended or the loader is gone; return how many passed."""
     lines = 0
     try:
-        for line in source.stdout:
-            loader.stdin.write(line)
-            lines += 1
+        # What is to be killed at a line goes line by line; else whatever is there goes at once.
+        parts = source.stdout if shot.kill else iter(lambda: source.stdout.read1(CHUNK), b"")
+        for part in parts:
+            loader.stdin.write(part)
+            loader.stdin.flush()
+            lines += part.count(b"\n")
             shot.passed(lines)
             shot.pace(lines)
         loader.stdin.close()
@@ -175,7 +180,6 @@ class _Shot:
         """Let the loader begin before the second line passes, and go slowly from there."""
         if self.kill is None or self.kill.line < 2 or lines % self.kill.every:
             return
-        self._processes["target"].stdin.flush()
         end = time.monotonic() + START_SECONDS
         while not self._is_ready and self._processes["target"].poll() is None and time.monotonic() < end:
             self._is_ready = READY in self._log.read_text("utf-8", "replace")
