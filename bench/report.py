@@ -105,27 +105,41 @@ def pipeline(found: Mapping[str, Series], *, rows: int) -> list[Row]:
     ]
 
 
-def memory(rows: int, lane: str, *, tap: Usage, target: Usage) -> Row:
-    """Return one line: the larger of the two decides."""
-    return Row(
-        f"{rows:,} rows, {lane} lane",
-        f"tap {tap.peak_mb:.0f} MB, loader {target.peak_mb:.0f} MB ({target.wall:.1f} s)",
-        "each < 512 MB",
-        max(tap.peak_mb, target.peak_mb) < 512,
-    )
+def memory(used: Mapping[tuple[str, int], tuple[Usage, Usage]]) -> list[Row]:
+    """What tap and loader held, by lane and rows; and how much more of them at the largest size than at the smallest."""
+    rows = [
+        Row(
+            f"{size:,} rows, {lane} lane",
+            f"tap {tap.peak_mb:.0f} MB, loader {target.peak_mb:.0f} MB (in {target.wall:.1f} s)",
+            "each < 512 MB",
+            max(tap.peak_mb, target.peak_mb) < 512,
+        )
+        for (lane, size), (tap, target) in used.items()
+    ]
+    smallest, largest = (choose(size for _, size in used) for choose in (min, max))
+    for lane in dict.fromkeys(lane for lane, _ in used) if largest > smallest else ():
+        pairs = zip(used[lane, smallest], used[lane, largest], strict=True)
+        growth = [large.peak_mb / small.peak_mb - 1 for small, large in pairs]
+        rows.append(
+            Row(
+                f"{lane} lane, growth from {smallest:,} to {largest:,} rows",
+                f"tap {growth[0]:+.0%}, loader {growth[1]:+.0%}",
+                "≤ 15 %",
+                max(growth) <= 0.15,
+            )
+        )
+    return rows
 
 
 def upsert(found: Mapping[str, Series], *, rows: int) -> list[Row]:
     """Whole runs of the loader, against the mere call in pyiceberg."""
     changed, peer = found["changed"], found["pyiceberg"]
+    most = max(found[name].peak_mb for name in ("first load", "unchanged", "changed"))
     return [
         Row(f"first load of {rows:,} rows", seconds(found["first load"])),
         Row(f"all {rows:,} sent again, none changed: nothing is written", seconds(found["unchanged"])),
         Row(f"{rows // 10:,} changed, spread over the whole table", seconds(changed)),
-        Row(
-            f"most memory in the three: {max(found[name].peak_mb for name in found if name != 'pyiceberg'):.0f} MB",
-            "",
-        ),
+        Row("most memory of these three", f"{most:.0f} MB", "< 512 MB", most < 512),
         Row(f"pyiceberg's `Table.upsert` of the same {rows // 10:,} rows (the call alone)", seconds(peer)),
         Row("pyiceberg's call to the loader's whole run", f"{peer.best / changed.best:.1f}"),
     ]

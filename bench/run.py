@@ -1,7 +1,7 @@
 """Measure Icetap against peers, both sides in one run on the same data, and write the tables of bench/README.md.
 
 python bench/run.py                   everything but the 10 million rows (about 15 minutes)
-python bench/run.py --large           memory at 10 million rows, both lanes (about 15 minutes, 6 GB of disk)
+python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
 python bench/run.py --only loader     one part: loader, pipeline, memory, upsert
 """
@@ -113,16 +113,15 @@ class Bench:
 
     def memory(self, sizes: tuple[int, ...]) -> list[report.Row]:
         """Peak memory of tap and loader, joined by a pipe, in both lanes."""
-        rows = []
+        used: dict[tuple[str, int], tuple[Usage, Usage]] = {}
         for size, (lane, config) in itertools.product(sizes, LANES.items()):
             database = self.database(size)
             tap = [TAP, "--config", settings("tap", {"database": str(database), **config})]
             into = settings("target", {"warehouse": str(warehouse("memory"))})
-            used = pipe(tap, [TARGET, "--config", into])
-            say(f"{size:,} rows, {lane} lane: {used[0].peak_mb:.0f} and {used[1].peak_mb:.0f} MB")
-            rows.append(report.memory(size, lane, tap=used[0], target=used[1]))
+            used[lane, size] = both = pipe(tap, [TARGET, "--config", into])
+            say(f"{size:,} rows, {lane} lane: {both[0].peak_mb:.0f} and {both[1].peak_mb:.0f} MB")
         warehouse("memory")
-        return rows
+        return report.memory(used)
 
     def upsert(self) -> list[report.Row]:
         """A tenth of the rows changed, all over the table; and everything again, unchanged."""
@@ -175,7 +174,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peer-rows", type=int, default=100_000, help="rows for the SDK's target, which is slow"
     )
-    parser.add_argument("--large", action="store_true", help="memory at 10 million rows, and nothing else")
+    parser.add_argument(
+        "--large", action="store_true", help="memory at 1 and at 10 million rows, and nothing else"
+    )
     parser.add_argument("--only", nargs="*", choices=["loader", "pipeline", "memory", "upsert"])
     return parser.parse_args()
 
@@ -187,7 +188,7 @@ def main() -> None:
     bench = Bench(options.rows, repeat=options.repeat, peer_rows=options.peer_rows)
     before = environment_line()
     if options.large:
-        parts = {"memory-large": lambda: bench.memory((LARGE_ROWS,))}
+        parts = {"memory-large": lambda: bench.memory((FULL_ROWS, LARGE_ROWS))}
     else:
         parts = {
             "loader": bench.loader,
