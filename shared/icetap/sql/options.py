@@ -29,12 +29,13 @@ _STREAM_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "rename": {
         "type": "object",
-        "additionalProperties": {"type": "string"},
+        "additionalProperties": {"type": "string", "minLength": 1},
         "title": "Column names",
         "description": "New names of columns: {from: to}.",
     },
     "stream_name": {
         "type": "string",
+        "minLength": 1,
         "title": "Stream name",
         "description": "The stream's name, instead of the table's.",
     },

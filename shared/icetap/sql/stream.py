@@ -16,6 +16,7 @@ from icetap.sql.dialect import Column, RefusedValueError, Selection, Table, Valu
 from icetap.sql.incremental import IncrementalRead
 from icetap.sql.options import QueryOptions, renamed
 from icetap.sql.prefetch import prefetched
+from icetap.sql.queries import without_semicolon
 from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
@@ -135,6 +136,15 @@ class SQLStream(ColumnarStream):
             raise ConfigurationError(
                 f"stream '{self.name}' cannot be read: {self.table.unsupported}. Deselect it, or repair it."
             )
+        try:
+            yield from self._read_pages()
+        except ConfigurationError as error:
+            if f"'{self.name}'" in str(error):
+                raise
+            # What the database says about a condition or a query names the file only.
+            raise ConfigurationError(f"stream '{self.name}': {error}") from error
+
+    def _read_pages(self) -> Iterator[Page]:
         connection = self.dialect.connect()
         try:
             if self.replication_method == "INCREMENTAL":
@@ -201,7 +211,8 @@ class SQLStream(ColumnarStream):
     def where(self) -> tuple[str, ...]:
         """The owner's own condition, if there is one."""
         where = self.options.get("where")
-        return (f"({where})",) if where else ()
+        # A comment at its end must not take the parenthesis with it.
+        return (f"({without_semicolon(where)}\n)",) if where else ()
 
     @property
     def _is_guarded(self) -> bool:

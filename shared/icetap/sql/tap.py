@@ -89,9 +89,11 @@ class SQLTap(IcetapTap, abc.ABC):
             yield table
 
     def _query_stream(self, connection: Connection, query: QueryOptions, options: StreamOptions) -> SQLStream:
-        described = self.dialect.describe(
-            connection, name=query.name, sql=replace_bookmark(query.sql, "NULL")
-        )
+        sql = replace_bookmark(query.sql, "NULL")
+        try:
+            described = self.dialect.describe(connection, name=query.name, sql=sql)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"setting 'queries', '{query.name}': {error}") from error
         return SQLStream(self, described, options=options.of(query.name), query=query)
 
     # --- what a person asks -------------------------------------------------------------------------

@@ -343,3 +343,23 @@ def test_nothing_can_be_written_through_the_connection(database):
         with pytest.raises(IcetapError, match="readonly"):
             connection.rows(statement)
     connection.close()
+
+
+def test_a_condition_may_end_in_a_semicolon_or_a_comment(database, sync):
+    path = database("CREATE TABLE t (n INT)", {"t": [(1,), (2,)]})
+    for where in ("n = 1;", "n = 1 -- one"):
+        assert sync(path, streams={"t": {"where": where}}).records() == [{"n": 1}]
+
+
+def test_wrong_sql_names_its_stream(database, command):
+    path = str(database("CREATE TABLE t (n INT); CREATE TABLE u (n INT)"))
+    wrong_where = command(database=path, streams={"u": {"where": "n = = 1"}})
+    assert (wrong_where.returncode, b"stream 'u': " in wrong_where.stderr) == (2, True)
+    wrong_query = command(database=path, queries=[{"name": "mine", "sql": "SELEC 1"}])
+    assert (wrong_query.returncode, b"setting 'queries', 'mine': " in wrong_query.stderr) == (2, True)
+
+
+def test_new_names_are_not_empty(database, command):
+    path = str(database("CREATE TABLE t (n INT)"))
+    for options in ({"rename": {"n": ""}}, {"stream_name": ""}):
+        assert command(database=path, streams={"t": options}).returncode == 2
