@@ -16,7 +16,7 @@ def metadata_location(warehouse: Path, table: str, namespace: str = "raw") -> st
         query = "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?"
         found = catalog.execute(query, (namespace, table)).fetchone()
     assert found is not None, f"there is no table {namespace}.{table} in {warehouse}"
-    return found[0].removeprefix("file://")
+    return "/" + found[0].removeprefix("file:").lstrip("/")  # Spark writes file:/…, others file:///…
 
 
 def has_table(warehouse: Path, table: str) -> bool:
