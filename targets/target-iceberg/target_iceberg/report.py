@@ -73,7 +73,7 @@ def for_people(report: dict[str, Any]) -> str:
         )
     ]
     for stream in report["streams"]:
-        lines.append(f"  {stream['stream']} -> {stream['table']}: {_counts(stream)}")
+        lines.append(f"  {stream['stream']} -> {stream['table']}: {_counts(stream, report['outcome'])}")
         lines += [f"    {text}" for text in [*stream["evolved"], *stream["warnings"]]]
         lines += [
             f"    column '{column}': {count:,} values lost digits that its type cannot hold"
@@ -87,18 +87,19 @@ def for_people(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _counts(stream: dict[str, Any]) -> str:
+def _counts(stream: dict[str, Any], outcome: str) -> str:
     told = [f"{stream['rows_read']:,} rows read"]
     words = ("inserted", "updated", "deleted", "unchanged", "repeated", "rejected")
     told += [f"{stream['rows_' + word]:,} {word}" for word in words if stream["rows_" + word]]
     if not stream["commits"]:
-        told.append("nothing new")
+        told.append("nothing new" if outcome == "finished" else "nothing committed")
     return ", ".join(told)
 
 
 def _quoted(table: str) -> str:
-    parts = table.split(".")
-    return ".".join(part if part.isidentifier() else f'""{part}""' for part in parts)
+    """Return the name as SQL inside a shell's double quotes; a namespace of several parts is one name."""
+    parts = table.rsplit(".", 1)
+    return ".".join(part if part.isidentifier() else f'\\"{part}\\"' for part in parts)
 
 
 def write(report: dict[str, Any], path: str) -> None:

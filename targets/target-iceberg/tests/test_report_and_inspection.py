@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 
 import pytest
@@ -38,6 +39,20 @@ def test_the_report_for_people_ends_in_a_query_and_sounds_no_alarm(lake, singer,
     text = capfd.readouterr().err
     assert text.strip().splitlines()[-1].endswith('icetap query "select * from raw.s limit 10"')
     assert not any(word in text.lower() for word in ("error", "fail", "exception", "critical"))
+
+
+def test_the_query_to_paste_runs_in_a_shell_whatever_the_names(lake, singer, capfd):
+    lake.ok(singer.schema("2026-orders"), singer.records([1], "2026-orders"), namespace="a.b")
+    command = capfd.readouterr().err.strip().splitlines()[-1].partition("icetap query ")[2]
+    assert shlex.split(command) == ['select * from "a.b"."2026_orders" limit 10']
+
+
+def test_a_failed_run_does_not_call_what_it_dropped_nothing_new(lake, singer, capfd):
+    lake.load(singer.schema(), singer.records([1]), singer.schema("t"), "noise", on_rejected="fail")
+    lake.load(singer.schema("r"), singer.records(["x"], "r"), on_rejected="fail")
+    text = capfd.readouterr().err
+    assert "nothing new" not in text
+    assert "nothing committed" in text
 
 
 def test_a_failed_run_reports_too(lake, singer):
