@@ -217,9 +217,10 @@ class Loader:
     def _evolve(self, stream: _Stream, evolution: Evolution) -> None:
         if evolution.violations:
             differences = "\n  ".join(evolution.violations)
+            is_frozen = stream.settings.schema_policy == "freeze"
+            advice = ", or let the table follow it with 'schema_policy: evolve'" if is_frozen else ""
             raise DataError(
-                f"stream '{stream.load.name}' does not fit its table:\n  {differences}\n"
-                "Mend the source, or let the table follow it with 'schema_policy: evolve'."
+                f"stream '{stream.load.name}' does not fit its table:\n  {differences}\nMend the source{advice}."
             )
         if evolution.is_change:
             stream.load.target.schema_stage.widen(evolution.widened)
