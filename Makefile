@@ -66,6 +66,7 @@ clean:  ## Remove the environment, the demo and all caches
 $(READY): $(filter-out uv,$(UV)) constraints.txt pyproject.toml $(MANIFESTS)
 	$(UV) venv --quiet --allow-existing --python "$(or $(PYTHON),3.12)" .venv
 	$(UV) pip install --quiet --python .venv --constraints constraints.txt --build-constraints constraints.txt --group dev $(MEMBERS)
+	$(UV) pip install --quiet --python .venv --constraints constraints.txt --no-deps --group demo
 	@touch $@
 
 # `--target` works where the system's Python refuses packages (PEP 668) and where it has no venv module.
