@@ -175,6 +175,7 @@ class IcetapTap(Tap, abc.ABC):
     def _run(self) -> None:
         self._reset_state_progress_markers()
         self._set_compatible_replication_methods()
+        self._refuse_missing_streams()
         self.write_state()
         for stream in self.streams.values():
             if isinstance(stream, ColumnarStream):
@@ -185,6 +186,23 @@ class IcetapTap(Tap, abc.ABC):
                 stream.finalize_state_progress_markers()
         for stream in self.streams.values():
             stream.log_sync_costs()
+
+    def _refuse_missing_streams(self) -> None:
+        """End a run that was asked for streams which the source has no more: not reading them is no success.
+
+        Raises:
+            ConfigurationError: Naming them.
+        """
+        missing = [
+            name
+            for name, entry in (self.input_catalog or {}).items()
+            if name not in self.streams and entry.metadata.resolve_selection()[()]
+        ]
+        if missing:
+            raise ConfigurationError(
+                f"the catalog selects streams that the source does not have: {', '.join(missing)}. "
+                "Deselect them, or discover again (Meltano: `--refresh-catalog`)."
+            )
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

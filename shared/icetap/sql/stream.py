@@ -170,7 +170,7 @@ class SQLStream(ColumnarStream):
         position = dict(self.table.position)
         resumed = self._resume_position(given, position)
         now = time.time_ns() // 1_000_000
-        self.version = given["version"] if resumed else max(now, int(given.get("version") or 0) + 1)
+        self.version = self._version_in(given) if resumed else max(now, self._version_in(given) + 1)
         self._final_bookmark = {"version": self.version}
         conditions: tuple[str, ...] = ()
         if resumed:
@@ -189,10 +189,19 @@ class SQLStream(ColumnarStream):
             yield Page(batch, {"version": self.version, "position": last} if can_resume else None)
         self.is_complete = not resumed and self.row_limit is None
 
+    @staticmethod
+    def _version_in(bookmark: Mapping[str, Any]) -> int:
+        """Return the bookmark's version, 0 when there is none that is a number."""
+        version = bookmark.get("version")
+        return int(version) if isinstance(version, int | float) else 0
+
     def _resume_position(self, given: Mapping[str, Any], position: Mapping[str, str]) -> list[Value]:
         """Return where an interrupted full read stopped, or nothing when it cannot go on there."""
         found = given.get("position")
-        if not position or not isinstance(found, dict) or not given.get("version"):
+        if not position or not isinstance(found, dict) or not self._version_in(given):
+            return []
+        if not all(_is_position(value) for value in found.values()):
+            self.logger.warning("Stream %s: the state's position is none; reading from the start", self.name)
             return []
         if set(found) != set(position):
             self.logger.info(
@@ -316,6 +325,13 @@ class SQLStream(ColumnarStream):
         ]
         found = "; ".join(parts) or "a value has another type than its column's"
         raise DataError(f"stream '{self.name}': {found}. {self._sql_tap.refusal_advice}")
+
+
+def _is_position(value: object) -> bool:
+    """Say whether a value can be part of a position: a text, or a number of 64 bits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float | str)
 
 
 def _changed(discovered: Any, *given: Any) -> Any:

@@ -17,6 +17,7 @@ _INSTANT = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)(?:(?P<separator>[ T])(?P<time>\d\d:\d\d(?::\d\d(?:\.\d+)?)?))?"
     r"(?P<zone> ?(?:Z|[+-]\d\d:?\d\d))?"
 )
+_LOWEST = -(2**63)
 _UTC = frozenset({"Z", "+00:00", "+0000", "-00:00"})
 
 
@@ -46,15 +47,26 @@ def stored_form(canonical: Any, column: Column, *, like: Value) -> Value:
     """
     if isinstance(like, str) and is_instant(column):
         match = _INSTANT.fullmatch(str(canonical))
-        if match is None:
+        if match is None or not _is_moment(match):
             raise StateError(_misfit(column))
         separator = "T" if "T" in like else " "
         if not match["time"] or pa.types.is_date(column.field.type):
             return match["date"]
         return str(match["date"] + separator + match["time"])
-    if isinstance(like, str) is isinstance(canonical, str):
+    is_whole = isinstance(canonical, int) and not isinstance(canonical, bool)
+    if is_whole and not _LOWEST <= canonical <= -_LOWEST - 1:
+        raise StateError(_misfit(column))
+    if isinstance(like, str) is isinstance(canonical, str) and not isinstance(canonical, bool):
         return canonical if isinstance(canonical, str | int) else float(canonical)
     raise StateError(_misfit(column))
+
+
+def _is_moment(match: re.Match[str]) -> bool:
+    try:
+        dt.datetime.fromisoformat(f"{match['date']} {match['time'] or '00:00'}")
+    except ValueError:
+        return False
+    return True
 
 
 def shortest(value: Value, column: Column) -> Value:
@@ -91,7 +103,9 @@ def earlier(value: Value, column: Column, *, amount: int) -> Value:
         if pa.types.is_date(column.field.type):
             return before.date().isoformat()
         return before.isoformat(sep=separator)
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        return max(value - amount, _LOWEST)
+    if isinstance(value, float):
         return value - amount
     raise ConfigurationError(
         f"option 'lookback_seconds' cannot be subtracted from column '{column.name}' ({column.native_type}), "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from icetap.errors import DataError
+from icetap.errors import ConfigurationError, DataError, StateError
 
 
 def incremental_log(sync, path, key, state=None, **options):
@@ -67,3 +69,28 @@ def test_infinity_cannot_be_a_bookmark(database, sync):
     path = database("CREATE TABLE log (at REAL, n INT)", {"log": [(1.5, 1), (float("inf"), 2)]})
     with pytest.raises(DataError, match="Infinity, which no state can hold"):
         incremental_log(sync, path, "at")
+
+
+def test_a_state_that_holds_no_value_of_the_key_is_refused(database, sync):
+    path = database("CREATE TABLE log (at TIMESTAMP, n INT)", {"log": [("2026-01-01 00:00:00", 1)]})
+    for key, value in (("at", "2026-13-45T00:00:00"), ("n", 2**70), ("n", True)):
+        state = {"bookmarks": {"log": {"replication_key": key, "replication_key_value": value}}}
+        with pytest.raises(StateError, match="is no value of the replication key"):
+            incremental_log(sync, path, key, state)
+
+
+def test_a_full_read_starts_anew_when_the_state_holds_no_position(database, sync):
+    path = database("CREATE TABLE log (id INTEGER PRIMARY KEY)", {"log": [(1,), (2,)]})
+    for bookmark in (
+        {"version": "x"},
+        *({"version": 5, "position": {"id": bad}} for bad in (None, {}, 2**70)),
+    ):
+        assert len(sync(path, state={"bookmarks": {"log": bookmark}}).records()) == 2
+
+
+def test_a_selected_stream_that_is_gone_is_no_success(database, sync, command, execute):
+    path = database("CREATE TABLE log (id INTEGER PRIMARY KEY); CREATE TABLE other (id INTEGER PRIMARY KEY)")
+    catalog = json.loads(command("--discover", database=str(path)).stdout)
+    execute(path, "DROP TABLE log")
+    with pytest.raises(ConfigurationError, match="does not have: log"):
+        sync(path, catalog=catalog)
