@@ -18,7 +18,6 @@ from icetap.tables import plan_files, position_deletes, read_data_file
 from icetap.types import schema_from_iceberg
 from target_iceberg.equality import unequal_rows
 from target_iceberg.keys import Matches, match_keys
-from target_iceberg.staging import DELETED
 from target_iceberg.writer import DataFileWriter
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
         keys=spool.keys,
         kinds=[schema_from_iceberg(schema).field(key).type for key in spool.keys],
     )
-    flags = pa.chunked_array([batch.column(DELETED) for batch in spool.batches()], pa.bool_())
+    flags = spool.deletes
     planner = _Planner(table, spool, schema=schema, flags=flags, skip_unchanged=skip_unchanged)
     rewrites = list(planner.rewrites(tasks, matches))
     is_delete = flags.take(matches.latest)
@@ -230,7 +229,7 @@ def write_merge(
         for rewrite in plan.files_to_replace:
             for batch in _rewritten(table, rewrite, spool, schema=schema):
                 writer.write(batch)
-        for batch in spool.take(plan.rows, arrow_schema).to_batches(max_chunksize=65_536):
+        for batch in spool.rows_of(plan.rows, arrow_schema):
             writer.write(batch)
         files = writer.close()
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 import tempfile
 from pathlib import Path
@@ -204,8 +205,10 @@ class Spool:
     def __init__(self, *, keys: Sequence[str], memory_bytes: int) -> None:
         self.keys = tuple(keys)
         self._memory_bytes = memory_bytes
-        self._chunks: list[pa.RecordBatch] = []
+        self._places: list[tuple[Path, int]] = []  # file, and number of the batch in it
         self._in_memory: list[pa.RecordBatch] = []
+        self._firsts: list[int] = []  # the number of each batch's first row
+        self._flags: list[pa.BooleanArray] = []
         self._bytes = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.rows = 0
@@ -216,6 +219,8 @@ class Spool:
             return
         flags = deleted if deleted is not None else pa.array([False] * batch.num_rows, pa.bool_())
         self._in_memory.append(batch.append_column(pa.field(DELETED, pa.bool_()), flags))
+        self._firsts.append(self.rows)
+        self._flags.append(flags)
         self._bytes += batch.nbytes
         self.rows += batch.num_rows
         if self._bytes >= self._memory_bytes:
@@ -224,7 +229,7 @@ class Spool:
     def _spill(self) -> None:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="icetap-spool-")
-        path = Path(self._folder.name) / f"{len(self._chunks):06d}.arrow"
+        path = Path(self._folder.name) / f"{len(self._places):06d}.arrow"
         groups: list[list[pa.RecordBatch]] = []
         for batch in self._in_memory:
             if groups and groups[-1][0].schema.equals(batch.schema):
@@ -236,25 +241,47 @@ class Spool:
             with pa.OSFile(os.fspath(part), "wb") as sink, pa.ipc.new_file(sink, group[0].schema) as writer:
                 for batch in group:
                     writer.write_batch(batch)
-            reader = pa.ipc.open_file(pa.memory_map(os.fspath(part)))
-            self._chunks += [reader.get_batch(index) for index in range(reader.num_record_batches)]
+            self._places += [(part, index) for index in range(len(group))]
         self._in_memory, self._bytes = [], 0
 
+    @property
+    def deletes(self) -> pa.ChunkedArray:
+        """True for each row that deletes its key."""
+        return pa.chunked_array(self._flags, pa.bool_())
+
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in order, as they came."""
-        for batch in [*self._chunks, *self._in_memory]:
+        """Yield the rows in order, as they came; of those in files, holds one batch."""
+        for index in range(len(self._firsts)):
+            batch = self._batch(index)
             yield batch.select(list(columns)) if columns else batch
+
+    def _batch(self, index: int) -> pa.RecordBatch:
+        if index >= len(self._places):
+            return self._in_memory[index - len(self._places)]
+        path, number = self._places[index]
+        # Mapped anew each time: a map that stays counts as the process's memory, page by page.
+        return pa.ipc.open_file(pa.memory_map(os.fspath(path))).get_batch(number)
 
     def take(self, numbers: pa.Int64Array, schema: pa.Schema) -> pa.Table:
         """Return the rows with these numbers, in this order, in the columns of `schema`."""
-        table = pa.Table.from_batches(
-            [as_schema(batch, schema) for batch in self.batches()] or [], schema=schema
-        )
-        return table.take(numbers)
+        order = pc.sort_indices(numbers)
+        rows = pa.Table.from_batches(self.rows_of(numbers.take(order), schema), schema=schema)
+        return rows.combine_chunks().take(pc.sort_indices(order))
+
+    def rows_of(self, numbers: pa.Int64Array, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows with these numbers, which rise, in the columns of `schema`; holds one batch."""
+        done = 0
+        while done < len(numbers):
+            index = bisect.bisect_right(self._firsts, numbers[done].as_py()) - 1
+            first, batch = self._firsts[index], self._batch(index)
+            until = bisect.bisect_left(numbers, first + batch.num_rows, done, key=lambda one: one.as_py())
+            yield as_schema(batch.take(pc.subtract(numbers[done:until], first)), schema)
+            done = until
 
     def close(self) -> None:
         """Forget the rows and remove their files."""
-        self._chunks, self._in_memory, self._bytes, self.rows = [], [], 0, 0
+        self._places, self._in_memory, self._firsts, self._flags = [], [], [], []
+        self._bytes = self.rows = 0
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
