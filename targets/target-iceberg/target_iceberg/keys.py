@@ -153,6 +153,11 @@ class Matches:
         self.latest = latest
         self.stored = stored
 
+    @classmethod
+    def none(cls, rows: int) -> Matches:
+        """Return what is found when each of `rows` has a key of its own that is not stored."""
+        return cls(pa.arange(0, rows), _no_rows_stored())
+
 
 def match_keys(
     incoming: Iterable[pa.RecordBatch],
@@ -170,9 +175,7 @@ def match_keys(
         kinds: Their types; both sides may hold narrower ones, from before a promotion.
     """
     schema, batches = _numbered(incoming, keys=keys, extra="n", kinds=kinds)
-    empty = pa.table(
-        {"file": pa.array([], pa.int64()), "pos": pa.array([], pa.int64()), "n": pa.array([], pa.int64())}
-    )
+    empty = _no_rows_stored()
     if schema is None:
         return Matches(pa.array([], pa.int64()), empty)
     names = ", ".join(_names(keys))
@@ -194,6 +197,10 @@ def match_keys(
     return Matches(
         numbers, found.sort_by([("file", "ascending"), ("pos", "ascending")]) if len(found) else empty
     )
+
+
+def _no_rows_stored() -> pa.Table:
+    return pa.schema([("file", pa.int64()), ("pos", pa.int64()), ("n", pa.int64())]).empty_table()
 
 
 def _positioned(

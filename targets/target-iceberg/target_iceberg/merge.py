@@ -83,12 +83,16 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
         skip_unchanged: Leave rows alone that equal the stored ones.
     """
     tasks = plan_files(table, row_filter=_key_range(spool)) if table.metadata.current_snapshot_id else []
-    matches = match_keys(
-        spool.batches(spool.keys),
-        _stored_keys(table, tasks, keys=spool.keys),
-        keys=spool.keys,
-        kinds=[schema_from_iceberg(schema).field(key).type for key in spool.keys],
-    )
+    if not tasks and spool.order.is_strict:
+        # New keys only, each once: the further commits of a first load that comes in the order of its keys.
+        matches = Matches.none(spool.rows)
+    else:
+        matches = match_keys(
+            spool.batches(spool.keys),
+            _stored_keys(table, tasks, keys=spool.keys),
+            keys=spool.keys,
+            kinds=[schema_from_iceberg(schema).field(key).type for key in spool.keys],
+        )
     flags = spool.deletes
     planner = _Planner(table, spool, schema=schema, flags=flags, skip_unchanged=skip_unchanged)
     rewrites = list(planner.rewrites(tasks, matches))

@@ -209,6 +209,8 @@ class Spool:
         self._in_memory: list[pa.RecordBatch] = []
         self._firsts: list[int] = []  # the number of each batch's first row
         self._flags: list[pa.BooleanArray] = []
+        self.order = KeyOrder(self.keys)
+        """Knows whether the keys came in strictly rising order."""
         self._bytes = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.rows = 0
@@ -219,6 +221,7 @@ class Spool:
             return
         flags = deleted if deleted is not None else pa.array([False] * batch.num_rows, pa.bool_())
         self._in_memory.append(batch.append_column(pa.field(DELETED, pa.bool_()), flags))
+        self.order.see(batch)
         self._firsts.append(self.rows)
         self._flags.append(flags)
         self._bytes += batch.nbytes
