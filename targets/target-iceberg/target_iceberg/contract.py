@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from icetap.records.names import snake_case
+from icetap.records.names import plain_identifier, snake_case
 from icetap.types import kind_of, promotion, variant_suffix
 from target_iceberg.conform import conform_columns, inexact_in_double
 
@@ -159,7 +159,8 @@ class _Plan:
         """Choose the column of each incoming one: as remembered, else of the same name, else a free name."""
         for exact in (True, False):
             for one in incoming.names:
-                wanted = snake_case(one) if self._case == "snake" else one
+                # No engine takes a column without a name.
+                wanted = snake_case(one) if self._case == "snake" else one or plain_identifier(one)
                 if one not in self._columns and (not exact or wanted in self._fields):
                     self._columns[one] = self._free(wanted, self._columns.values())
         return {one: self._columns[one] for one in incoming.names}

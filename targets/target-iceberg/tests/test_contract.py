@@ -404,3 +404,11 @@ def test_a_batch_may_lack_columns_and_never_loses_one():
     assert with_overflow(evolution, pa.record_batch({"a": [1]})) is evolution
     with pytest.raises(ValueError, match=r"\['c'\]"):
         conform(pa.record_batch({"a": [1], "c": [2]}), evolution)
+
+
+def test_a_column_without_a_name_gets_one_that_stays():
+    first = plan_evolution(pa.schema([]), pa.schema([pa.field("", pa.int64())]))
+    again = plan_evolution(first.schema, pa.schema([pa.field("", pa.int64())]), names=first.names)
+
+    assert first.mapping[""].startswith("column_")
+    assert (again.mapping, again.is_change) == (first.mapping, False)
