@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
     from target_iceberg.decode import Begun, Decoded, Rejected
     from target_iceberg.settings import StreamSettings
@@ -167,24 +168,13 @@ class Loader:
         settings: StreamSettings,
     ) -> _Stream:
         name = message["stream"]
-        identifier = table_identifier(name, settings=settings, pipeline=self._run.pipeline)
         everything = metadata.beside(columns) if settings.add_record_metadata else columns
-        # A new table is planned as if an empty one were widened.
-        planned = plan_evolution(pa.schema([]), everything, identifier_case=settings.identifier_case)
-        table = open_table(
-            self._catalog,
-            identifier,
-            fields=list(planned.schema),
-            keys=tuple(planned.mapping[key] for key in keys),
-            stream=name,
-            names=json.dumps(planned.names),
-        )
-        remembered = json.loads(table.properties.get(NAMES, "{}"))
+        table = self._table_of(name, everything, keys=keys, settings=settings)
         evolution = plan_evolution(
             schema_from_iceberg(table.schema()),
             everything,
             policy=settings.schema_policy,
-            names=remembered,
+            names=json.loads(table.properties.get(NAMES, "{}")),
             identifier_case=settings.identifier_case,
         )
         own_keys = tuple(evolution.mapping[key] for key in keys)
@@ -202,6 +192,20 @@ class Loader:
         load.before_commit = lambda: self._keep_rejected(stream)
         self._admit(stream)
         return stream
+
+    def _table_of(
+        self, stream: str, columns: pa.Schema, *, keys: tuple[str, ...], settings: StreamSettings
+    ) -> Table:
+        """Open the stream's table; a new one is planned as if an empty one were widened."""
+        planned = plan_evolution(pa.schema([]), columns, identifier_case=settings.identifier_case)
+        return open_table(
+            self._catalog,
+            table_identifier(stream, settings=settings, pipeline=self._run.pipeline),
+            fields=list(planned.schema),
+            keys=tuple(planned.mapping[key] for key in keys),
+            stream=stream,
+            names=json.dumps(planned.names),
+        )
 
     def _admit(self, stream: _Stream) -> None:
         """Find a column for everything that the decoder knows, as the contract allows."""

@@ -8,8 +8,18 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    write_manifest,
+)
 from pyiceberg.typedef import Record
+
+from target_iceberg.commit import Change, SchemaStage, _LoadSnapshot, commit_change
 
 GONE = "2024-01-01T00:00:00Z"
 NULLABLE = {"type": ["null", "string"]}
@@ -255,6 +265,24 @@ def test_a_merge_touches_only_the_files_that_hold_its_keys(lake, singer):
 
 def delete_positions(table, positions):
     """A position delete file over the table's only data file, as merge-on-read engines write it."""
+    deletes = delete_file(table, positions)
+    original = _LoadSnapshot._manifests
+
+    def manifests(self):
+        return [*original(self), delete_manifest(self, deletes)]
+
+    _LoadSnapshot._manifests = manifests
+    try:
+        commit_change(
+            table,
+            Change(parent=table.metadata.current_snapshot_id, properties=lambda _id, _sequence: {}),
+            stage=SchemaStage(table),
+        )
+    finally:
+        _LoadSnapshot._manifests = original
+
+
+def delete_file(table, positions):
     (task,) = table.scan().plan_files()
     path = f"{table.location()}/data/deletes-{len(table.metadata.snapshots)}.parquet"
     columns = pa.schema(
@@ -266,71 +294,62 @@ def delete_positions(table, positions):
     rows = pa.table({"file_path": [task.file.file_path] * len(positions), "pos": positions}, schema=columns)
     with table.io.new_output(path).create() as sink:
         pq.write_table(rows, sink)
-    size = len(table.io.new_input(path))
-    deletes = DataFile.from_args(
+    nothing = {
+        key: {}
+        for key in (
+            "column_sizes",
+            "value_counts",
+            "null_value_counts",
+            "nan_value_counts",
+            "lower_bounds",
+            "upper_bounds",
+        )
+    }
+    return DataFile.from_args(
         content=DataFileContent.POSITION_DELETES,
         file_path=path,
         file_format=FileFormat.PARQUET,
         partition=Record(),
         record_count=len(positions),
-        file_size_in_bytes=size,
-        column_sizes={},
-        value_counts={},
-        null_value_counts={},
-        nan_value_counts={},
-        lower_bounds={},
-        upper_bounds={},
+        file_size_in_bytes=len(table.io.new_input(path)),
         split_offsets=None,
         sort_order_id=None,
         equality_ids=None,
         key_metadata=None,
         spec_id=0,
+        **nothing,
     )
-    from target_iceberg.commit import Change, SchemaStage, _LoadSnapshot, commit_change
 
-    original = _LoadSnapshot._manifests
 
-    def manifests(self):
-        from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus, write_manifest
+def delete_manifest(snapshot, deletes):
+    place = (
+        snapshot.spec(0),
+        snapshot.schema(),
+        snapshot.new_manifest_output(),
+        snapshot.snapshot_id,
+        "null",
+    )
 
-        class DeleteWriter(
-            type(
-                write_manifest(
-                    2, self.spec(0), self.schema(), self.new_manifest_output(), self.snapshot_id, "null"
-                )
+    class DeleteWriter(type(write_manifest(2, *place))):
+        def content(self):
+            return ManifestContent.DELETES
+
+        @property
+        def _meta(self):
+            return {**super()._meta, "content": "deletes"}
+
+    writer = DeleteWriter(*place)
+    with writer:
+        writer.add_entry(
+            ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED,
+                snapshot_id=snapshot.snapshot_id,
+                sequence_number=None,
+                file_sequence_number=None,
+                data_file=deletes,
             )
-        ):
-            def content(self):
-                return ManifestContent.DELETES
-
-            @property
-            def _meta(self):
-                return {**super()._meta, "content": "deletes"}
-
-        writer = DeleteWriter(
-            self.spec(0), self.schema(), self.new_manifest_output(), self.snapshot_id, "null"
         )
-        with writer:
-            writer.add_entry(
-                ManifestEntry.from_args(
-                    status=ManifestEntryStatus.ADDED,
-                    snapshot_id=self.snapshot_id,
-                    sequence_number=None,
-                    file_sequence_number=None,
-                    data_file=deletes,
-                )
-            )
-        return [*original(self), writer.to_manifest_file()]
-
-    _LoadSnapshot._manifests = manifests
-    try:
-        commit_change(
-            table,
-            Change(parent=table.metadata.current_snapshot_id, properties=lambda _id, _sequence: {}),
-            stage=SchemaStage(table),
-        )
-    finally:
-        _LoadSnapshot._manifests = original
+    return writer.to_manifest_file()
 
 
 def test_rows_that_another_engine_deleted_stay_deleted_and_can_come_back(lake, singer):
