@@ -8,7 +8,7 @@ clustered as they were.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,12 +96,15 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
     flags = spool.deletes
     planner = _Planner(table, spool, schema=schema, flags=flags, skip_unchanged=skip_unchanged)
     rewrites = list(planner.rewrites(tasks, matches))
-    is_delete = flags.take(matches.latest)
-    writes = matches.latest.filter(pc.invert(is_delete).combine_chunks())
+    writes = matches.latest
+    if pc.any(flags).as_py():
+        writes = writes.filter(pc.invert(flags.take(writes)).combine_chunks())
     # A key that is found only among rows which another engine has deleted is new.
-    known = pc.is_in(writes, value_set=pa.array(sorted(planner.seen), pa.int64()))
+    if planner.seen:
+        known = pc.is_in(writes, value_set=pa.array(sorted(planner.seen), pa.int64()))
+        writes = writes.filter(pc.invert(known))
     return MergePlan(
-        rows=writes.filter(pc.invert(known)),
+        rows=writes,
         files_to_replace=rewrites,
         updated=planner.updated,
         deleted=planner.deleted,
@@ -124,9 +127,20 @@ def _key_range(spool: Spool) -> BooleanExpression:
             high = bounds["max"] if high is None else max(high, bounds["max"])
         else:
             if low is not None and high is not None:
-                bounded = And(GreaterThanOrEqual(key, low), LessThanOrEqual(key, high))  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
-                found = And(found, bounded)
+                found = And(found, _between(key, low, high))
     return found
+
+
+def _between(key: str, low: Any, high: Any) -> BooleanExpression:
+    return And(GreaterThanOrEqual(key, low), LessThanOrEqual(key, high))  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
+
+
+def may_hold_keys(table: Table, key: str, low: Any, high: Any) -> bool:
+    """Whether a file of the table may hold a key between these two, by the bounds of its key column."""
+    kind = schema_from_iceberg(table.schema()).field(key).type
+    if not any(matches(kind) for matches in IN_ORDER_TYPES):
+        return True
+    return bool(plan_files(table, row_filter=_between(key, low, high)))
 
 
 def _stored_keys(
