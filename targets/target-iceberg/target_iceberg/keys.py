@@ -25,7 +25,10 @@ class KeyOrder:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._key = keys[0] if len(keys) == 1 else None
-        self._last: pa.Scalar | None = None
+        self.first: pa.Scalar | None = None
+        """The smallest key, while the order is strict."""
+        self.last: pa.Scalar | None = None
+        """The largest key, while the order is strict."""
         self.is_strict = bool(keys) and self._key is not None
 
     def see(self, batch: pa.RecordBatch) -> None:
@@ -37,9 +40,10 @@ class KeyOrder:
             self.is_strict = False
             return
         rises = pc.all(pc.less(column.slice(0, len(column) - 1), column.slice(1))).as_py()
-        follows = self._last is None or pc.less(self._last, column[0]).as_py()
+        follows = self.last is None or pc.less(self.last, column[0]).as_py()
         self.is_strict = rises is not False and follows is True
-        self._last = column[len(column) - 1]
+        self.first = column[0] if self.first is None else self.first
+        self.last = column[len(column) - 1]
 
 
 def _has_order(kind: pa.DataType) -> bool:

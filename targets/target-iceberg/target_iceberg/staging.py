@@ -6,7 +6,7 @@ import bisect
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,6 +80,18 @@ class DirectStage:
     def uncovered_rows(self) -> int:
         """Rows that came after the last mark."""
         return self.rows - self._rows_at_mark
+
+    @property
+    def key_range(self) -> tuple[Any, Any] | None:
+        """The smallest and the largest key, when the rows came in the strict order of their one key."""
+        if (
+            not self._order.is_strict
+            or self._deletes
+            or self._order.first is None
+            or self._order.last is None
+        ):
+            return None
+        return self._order.first.as_py(), self._order.last.as_py()
 
     def finish(self) -> tuple[list[DataFile], int]:
         """Return the finished files, with the newest row of each key only, and how many rows fell away."""

@@ -12,7 +12,7 @@ from icetap.tables import plan_files, read_data_file
 from target_iceberg.alignment import align, is_sdk_shaped
 from target_iceberg.equality import same_rows
 from target_iceberg.loaded_table import LoadedTable
-from target_iceberg.merge import plan_merge, write_merge
+from target_iceberg.merge import may_hold_keys, plan_merge, write_merge
 from target_iceberg.run import Counts
 from target_iceberg.staging import DirectStage, Spool
 from target_iceberg.states import has_progress, same_bookmark
@@ -71,6 +71,8 @@ class StreamLoad:
         self._rewind: Rewind | None = None
         self._boundary: Boundary | None = None
         self._is_aligned = False
+        self._keys_rise = False
+        """Whether this run's rows came in the order of their key, beyond all that the table held."""
         self._bytes_waiting = 0
         self._waiting_since: float | None = None
         run.ledger.hold(name)
@@ -169,7 +171,7 @@ class StreamLoad:
             self._direct = self._direct or DirectStage(
                 self.table, schema=schema, keys=(), options=self._options
             )
-        elif self._mode is Mode.ASIDE or self.target.is_empty:
+        elif self._mode is Mode.ASIDE or self.target.is_empty or self._keys_rise:
             self._direct = DirectStage(self.table, schema=schema, keys=self.keys, options=self._options)
         else:
             memory = self._run.memory_limit_mb * 2**20 // SPOOL_MEMORY_SHARE
@@ -255,7 +257,7 @@ class StreamLoad:
         elif self._mode is Mode.APPEND and self._direct is not None:
             self._commit_append(self._direct, at_end=at_end)
         elif self._mode is Mode.UPSERT and self._direct is not None:
-            self._commit_first(self._direct)
+            self._commit_new(self._direct)
         elif self._spool is not None:
             self._commit_merge(self._spool)
         if not self.staged_rows:
@@ -296,13 +298,11 @@ class StreamLoad:
         self._rewind = None
         self.counts.inserted += sum(data_file.record_count for data_file in files)
 
-    def _commit_first(self, stage: DirectStage) -> None:
-        """Commit the first rows of a table with keys: nothing to compare with, unless another writer came."""
+    def _commit_new(self, stage: DirectStage) -> None:
+        """Commit rows that were staged in the hope that the table has none of their keys."""
         self.target.refresh()
-        if not self.target.is_empty:
-            self._direct = None
-            self._spool = self._respooled(stage)
-            self._commit_merge(self._spool)
+        if not self._has_new_keys(stage):
+            self._merge_instead(stage)
             return
         if not stage.rows:
             return
@@ -310,17 +310,32 @@ class StreamLoad:
         self._direct = None
 
         def build() -> Change | None:
-            if not self.target.is_empty:
-                return None
-            return self.target.change(added=files, parent=self.target.head)
+            return (
+                self.target.change(added=files, parent=self.target.head)
+                if self._has_new_keys(stage)
+                else None
+            )
 
-        if self.target.commit(build) is not None:
-            self.counts.inserted += sum(data_file.record_count for data_file in files)
-            self.counts.repeated += superseded
-            self._open_stage()
-        else:
-            self._spool = self._respooled(stage)
-            self._commit_merge(self._spool)
+        if self.target.commit(build) is None:
+            self._merge_instead(stage)
+            return
+        self.counts.inserted += sum(data_file.record_count for data_file in files)
+        self.counts.repeated += superseded
+        self._keys_rise = stage.key_range is not None
+        self._open_stage()
+
+    def _has_new_keys(self, stage: DirectStage) -> bool:
+        """Whether no stored row can have a key of the staged ones."""
+        if self.target.is_empty:
+            return True
+        found = stage.key_range
+        return found is not None and not may_hold_keys(self.table, self.keys[0], *found)
+
+    def _merge_instead(self, stage: DirectStage) -> None:
+        self._direct = None
+        self._keys_rise = False
+        self._spool = self._respooled(stage)
+        self._commit_merge(self._spool)
 
     def _respooled(self, stage: DirectStage) -> Spool:
         """Turn files that were written in the hope of an empty table into rows for a merge."""

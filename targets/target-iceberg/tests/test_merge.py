@@ -20,6 +20,7 @@ from pyiceberg.manifest import (
 from pyiceberg.typedef import Record
 
 from target_iceberg.commit import Change, SchemaStage, _LoadSnapshot, commit_change
+from target_iceberg.staging import Spool
 
 GONE = "2024-01-01T00:00:00Z"
 NULLABLE = {"type": ["null", "string"]}
@@ -423,3 +424,57 @@ def test_decimals_keep_all_their_digits_through_a_merge(lake, singer):
     lake.ok(head, raw({"id": 1, "v": digits}), raw({"id": 2, "v": "1"}))
     lake.ok(head, raw({"id": 2, "v": "2"}))
     assert lake.rows()[0]["v"] == Decimal(digits)
+
+
+# --- first loads of several commits ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        pytest.param([5, 6, 7], {1: "a1", 2: "a2", 3: "a3", 5: "b5", 6: "b6", 7: "b7"}, id="beyond"),
+        pytest.param([3, 4], {1: "a1", 2: "a2", 3: "b3", 4: "b4"}, id="meeting-the-last-key"),
+        pytest.param([5, 2], {1: "a1", 2: "b2", 3: "a3", 5: "b5"}, id="falling"),
+        pytest.param([5, 5], {1: "a1", 2: "a2", 3: "a3", 5: "b5"}, id="twice"),
+        pytest.param([0], {0: "b0", 1: "a1", 2: "a2", 3: "a3"}, id="below"),
+    ],
+)
+def test_further_commits_of_a_first_load_compare_what_may_meet_stored_keys(lake, singer, second, expected):
+    lake.ok(
+        singer.schema(),
+        singer.records([1, 2, 3], name="a"),
+        singer.state(s=3),
+        singer.records(second, name="b"),
+        singer.state(s=4),
+        singer.records([9], name="c"),
+        singer.state(s=9),
+        batch_size_rows=1,
+    )
+
+    assert lake.names() == {**expected, 9: "c9"}
+
+
+def test_keys_beyond_the_stored_ones_are_written_without_a_spool(lake, singer, monkeypatch):
+    monkeypatch.setattr(Spool, "write", None)
+    lake.ok(
+        singer.schema(),
+        *(part for n in range(5) for part in (singer.records([n]), singer.state(s=n))),
+        batch_size_rows=1,
+    )
+
+    assert len(lake.names()) == 5
+    assert len(lake.table().metadata.snapshots) == 5
+
+
+def test_a_delete_in_a_further_commit_of_a_first_load_finds_its_row(lake, singer):
+    lake.ok(
+        singer.schema(),
+        singer.records([1, 2]),
+        singer.state(s=2),
+        singer.records([3]),
+        singer.record({"id": 1, "_sdc_deleted_at": "2024-01-01T00:00:00Z"}),
+        singer.state(s=3),
+        batch_size_rows=1,
+    )
+
+    assert sorted(lake.names()) == [2, 3]
