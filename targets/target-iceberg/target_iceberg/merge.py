@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 IN_ORDER_TYPES = (pa.types.is_integer, pa.types.is_string, pa.types.is_date)
 """Types of keys whose smallest and largest value can rule files out."""
 
+_ROWS_COMPARED = 16_384  # stored and incoming rows, which are held several times over while they are compared
+
 
 @dataclass(frozen=True)
 class FileRewrite:
@@ -100,9 +102,8 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
     if pc.any(flags).as_py():
         writes = writes.filter(pc.invert(flags.take(writes)).combine_chunks())
     # A key that is found only among rows which another engine has deleted is new.
-    if planner.seen:
-        known = pc.is_in(writes, value_set=pa.array(sorted(planner.seen), pa.int64()))
-        writes = writes.filter(pc.invert(known))
+    if tasks:
+        writes = writes.filter(pc.invert(planner.seen.of(writes)))
     return MergePlan(
         rows=writes,
         files_to_replace=rewrites,
@@ -166,7 +167,7 @@ class _Planner:
         self._arrow_schema = schema_from_iceberg(schema)
         self._flags = flags
         self._skip_unchanged = skip_unchanged
-        self.seen: set[int] = set()
+        self.seen = _Seen(spool.rows)
         self.updated = self.deleted = self.unchanged = 0
 
     def rewrites(self, tasks: Sequence[FileScanTask], matches: Matches) -> Iterator[FileRewrite]:
@@ -185,43 +186,65 @@ class _Planner:
 
     def _rewrite(self, task: FileScanTask, positions: pa.Int64Array, numbers: pa.Int64Array) -> FileRewrite:
         """Decide for the matched rows of one file; a key that is stored twice keeps one row."""
-        changed: list[tuple[int, int | None]] = []
-        for position, number, differs in self._compared(task, positions, numbers):
-            repeated = number in self.seen
-            self.seen.add(number)
-            if self._flags[number].as_py():
-                self.deleted += 1
-                changed.append((position, None))
-            elif repeated:
-                changed.append((position, None))
-            elif differs:
-                self.updated += 1
-                changed.append((position, number))
-            else:
-                self.unchanged += 1
+        gone_or_replaced: list[pa.Int64Array] = []
+        replacements: list[pa.Int64Array] = []
+        for here, incoming, differs in self._compared(task, positions, numbers):
+            is_delete = self._flags.take(incoming).combine_chunks()
+            goes = pc.or_(is_delete, self.seen.add(incoming))
+            is_replaced = pc.and_(differs, pc.invert(goes))
+            changes = pc.or_(goes, is_replaced)
+            gone_or_replaced.append(here.filter(changes))
+            replacements.append(
+                pc.if_else(is_replaced, incoming, pa.scalar(None, pa.int64())).filter(changes)
+            )
+            self.deleted += is_delete.true_count
+            self.updated += is_replaced.true_count
+            self.unchanged += changes.false_count
+        nothing = [pa.array([], pa.int64())]
         return FileRewrite(
-            task,
-            pa.array([position for position, _ in changed], pa.int64()),
-            pa.array([number for _, number in changed], pa.int64()),
+            task, pa.concat_arrays(gone_or_replaced or nothing), pa.concat_arrays(replacements or nothing)
         )
 
     def _compared(
         self, task: FileScanTask, positions: pa.Int64Array, numbers: pa.Int64Array
-    ) -> Iterator[tuple[int, int, bool]]:
-        """Yield (position, number of the incoming row, whether the two rows differ)."""
+    ) -> Iterator[tuple[pa.Int64Array, pa.Int64Array, pa.BooleanArray]]:
+        """Yield positions, the numbers of the incoming rows, and whether the two rows differ."""
         if not self._skip_unchanged:
-            for position, number in zip(positions.to_pylist(), numbers.to_pylist(), strict=True):
-                yield position, number, True
+            yield positions, numbers, pc.is_valid(positions)
             return
         for first, batch in _with_positions(self._table, task.file, self._schema):
             inside = pc.and_(pc.greater_equal(positions, first), pc.less(positions, first + batch.num_rows))
-            here = positions.filter(inside)
-            if not len(here):
-                continue
-            incoming = numbers.filter(inside)
-            old = pa.Table.from_batches([batch.take(pc.subtract(here, first))])
-            differs = unequal_rows(old, self._spool.take(incoming, self._arrow_schema))
-            yield from zip(here.to_pylist(), incoming.to_pylist(), differs.to_pylist(), strict=True)
+            matched, arrived = positions.filter(inside), numbers.filter(inside)
+            for start in range(0, len(matched), _ROWS_COMPARED):
+                here, incoming = (one.slice(start, _ROWS_COMPARED) for one in (matched, arrived))
+                old = pa.Table.from_batches([batch.take(pc.subtract(here, first))])
+                yield here, incoming, unequal_rows(old, self._spool.take(incoming, self._arrow_schema))
+
+
+class _Seen:
+    """Which incoming rows have met a stored one; a byte for each."""
+
+    def __init__(self, rows: int) -> None:
+        self._marks = bytearray(rows)
+
+    def of(self, numbers: pa.Int64Array) -> pa.BooleanArray:
+        """Say for each number whether it is marked."""
+        marks = pa.Array.from_buffers(pa.uint8(), len(self._marks), [None, pa.py_buffer(self._marks)])
+        return marks.take(numbers).cast(pa.bool_())
+
+    def add(self, numbers: pa.Int64Array) -> pa.BooleanArray:
+        """Mark the numbers; say for each whether it was marked before, or stands here a second time."""
+        before = self.of(numbers)
+        listed = numbers.to_pylist()
+        if len(set(listed)) < len(listed):
+            before = pa.array([self._marked(number) for number in listed], pa.bool_())
+        for number in listed:
+            self._marks[number] = 1
+        return before
+
+    def _marked(self, number: int) -> bool:
+        was_marked, self._marks[number] = bool(self._marks[number]), 1
+        return was_marked
 
 
 def _with_positions(
