@@ -26,24 +26,19 @@ READY = "| target-iceberg"  # the first thing that the loader says, once its imp
 
 @dataclass(frozen=True)
 class Kill:
-    """A signal for `whom` (`tap`, `target` or `both`), `delay` seconds after line `line` has passed.
-
-    With `states` the moment is when the loader has printed so many STATE lines: it is about to commit again then.
-    """
+    """A signal for `whom` (`tap`, `target` or `both`), `delay` seconds after line `line` has passed."""
 
     whom: str
     signum: int
     line: int
     delay: float
-    states: int = 0
     every: int = 25
     pause: float = 0.001
     """A tap that takes its time: after each so many lines, so many seconds. Kills find it reading then."""
 
     def __str__(self):
         name = signal.Signals(self.signum).name
-        moment = f"STATE {self.states}" if self.states else f"line {self.line}"
-        return f"{name} to {self.whom} {self.delay:.3f} s after {moment}"
+        return f"{name} to {self.whom} {self.delay:.3f} s after line {self.line}"
 
 
 @dataclass
@@ -124,9 +119,10 @@ def run_processes(
         if kill is not None:
             fcntl.fcntl(loader.stdin, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
         source = subprocess.Popen(tap, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
-        shot = _Shot(kill, log, tap=source, target=loader)
-        reader = threading.Thread(target=shot.listen, args=(loader,), daemon=True)
+        printed: list[bytes] = []
+        reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
         reader.start()
+        shot = _Shot(kill, log, tap=source, target=loader)
         watchdog = threading.Timer(SECONDS, lambda: [process.kill() for process in (source, loader)])
         watchdog.start()
         lines = _pump(source, loader, shot)
@@ -134,7 +130,7 @@ def run_processes(
         shot.cancel()
         watchdog.cancel()
         reader.join()
-    states = [json.loads(line) for line in shot.printed if line.strip().startswith(b"{")]
+    states = [json.loads(line) for line in printed if line.strip().startswith(b"{")]
     return Ran(*codes, states, lines, shot.hit, log.read_text("utf-8", "replace"))
 
 
@@ -169,24 +165,16 @@ class _Shot:
     def __init__(self, kill: Kill | None, log: Path, **processes: subprocess.Popen[bytes]) -> None:
         self.kill = kill
         self.hit = False
-        self.printed: list[bytes] = []
         self._log = log
         self._is_ready = False
         self._processes = processes
         self._timer: threading.Timer | None = None
-        if kill is not None and kill.line == 0 and not kill.states:
+        if kill is not None and kill.line == 0:
             self._aim(kill.delay)
 
     def passed(self, lines: int) -> None:
-        if self.kill is not None and not self.kill.states and self._timer is None and lines >= self.kill.line:
+        if self.kill is not None and self._timer is None and lines >= self.kill.line:
             self._aim(self.kill.delay)
-
-    def listen(self, loader: subprocess.Popen[bytes]) -> None:
-        """Take what the loader prints."""
-        for line in loader.stdout:
-            self.printed.append(line)
-            if self.kill is not None and len(self.printed) == self.kill.states:
-                self._aim(self.kill.delay)
 
     def pace(self, lines: int) -> None:
         """Let the loader begin before the second line passes, and go slowly from there."""

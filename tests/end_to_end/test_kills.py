@@ -51,17 +51,14 @@ class Chain:
     def one_kill(self, *, is_first: bool) -> None:
         """Run, kill, and keep the state that Meltano would have kept."""
         start = self.pipe.state
-        lines, states, pace = 5, [0, 0, 0, 1], {"every": 1, "pause": 0.03}
+        lines, pace = 8, {"every": 1, "pause": 0.02}
         if self.lane_has_lines:
-            lines = CHANGES if self.source.incremental and not is_first else ROWS
-            states, pace = [0, 0, 1, 2, 3], {"every": 25, "pause": 0.004}
-        whom = self.rng.choice(["tap", "target", "target", "both"])
+            lines, pace = CHANGES if self.source.incremental and not is_first else ROWS, {}
         kill = Kill(
-            whom,
+            self.rng.choice(["tap", "target", "target", "both"]),
             self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
-            self.rng.randrange(2, lines),
+            self.rng.randrange(1, lines),
             self.rng.choice([0, self.rng.random() * 0.05, self.rng.random() * 0.3]),
-            states=0 if whom == "tap" else self.rng.choice(states),
             **pace,
         )
         ran = self.pipe.run(kill=kill)
@@ -101,7 +98,7 @@ def chain(folder, mode: str, lane: str, *, seed: str, rows: int = ROWS) -> Chain
     folder.mkdir(parents=True)
     source = Source(folder / "source.db", **MODES[mode], rng=rng, size=rows)
     tap = {**source.config, "batch_size": rng.choice([97, 250, 1000]), **LANES[lane]}
-    target = {"batch_size_rows": rng.choice([100, 200, 400]), "flush_seconds": 1}
+    target = {"batch_size_rows": rng.choice([200, 400, 800]), "flush_seconds": 1}
     story = [f"seed {seed!r}, tap {tap}, target {target}"]
     return Chain(source, Pipe(folder, tap, target), rng, story)
 
