@@ -11,7 +11,7 @@ from .pipes import BIN, Pipe
 
 LIMIT_MB = 512
 GROWTH = 1.15
-SIZES = (300_000, 1_000_000)
+SIZES = (200_000, 700_000)
 COLUMNS = (
     "id INTEGER PRIMARY KEY, customer TEXT, country TEXT, amount REAL, tax REAL, quantity INTEGER, paid BOOLEAN, "
     "day DATE, created_at TIMESTAMP, updated_at TIMESTAMP, note TEXT, reference TEXT"
