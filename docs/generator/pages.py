@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -110,7 +111,20 @@ def connector_page(plugin: Plugin) -> str:
     page += (
         f"Capabilities: {', '.join(f'`{word}`' for word in plugin.about['capabilities'])}.\n\n## Settings\n\n"
     )
-    return page + "".join(setting_section(plugin, setting) for setting in plugin.settings())
+    page += "".join(setting_section(plugin, setting) for setting in plugin.settings())
+    return page + commands_section(plugin)
+
+
+def commands_section(plugin: Plugin) -> str:
+    """The help of every command that a connector has beside its work in a pipeline."""
+    if "command_line" not in plugin.manifest:
+        return ""
+    group = EntryPoint(plugin.command, plugin.manifest["command_line"], "").load()
+    known = ", ".join(f"`{name}`" for name in plugin.manifest.get("commands", {}))
+    return (
+        f"## Commands\n\nThrough Meltano: `meltano invoke {plugin.command}:<command>`, where a command is one of "
+        f"{known}; options follow it.\n\n" + "".join(help_sections(group, plugin.command, depth=3))
+    )
 
 
 def setting_section(plugin: Plugin, setting: Setting) -> str:
@@ -167,12 +181,12 @@ def command_page(main: click.Command) -> str:
     return f"{WRITTEN}# icetap\n\n" + "".join(help_sections(main, "icetap"))
 
 
-def help_sections(command: click.Command, path: str) -> Iterator[str]:
+def help_sections(command: click.Command, path: str, *, depth: int = 2) -> Iterator[str]:
     """One section for a command, then one for each of its subcommands."""
     with click.Context(command, info_name=path, max_content_width=100) as context:
-        yield f"## `{path}`\n\n```\n{command.get_help(context)}\n```\n\n"
+        yield f"{'#' * depth} `{path}`\n\n```\n{command.get_help(context)}\n```\n\n"
         if isinstance(command, click.Group):
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)
                 if inner is not None:
-                    yield from help_sections(inner, f"{path} {name}")
+                    yield from help_sections(inner, f"{path} {name}", depth=depth)

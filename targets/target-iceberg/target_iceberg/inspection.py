@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import NoSuchTableError
@@ -124,8 +123,3 @@ def _paragraph(one: dict[str, Any]) -> str:
         f"  bookmark of {pipeline}: {bookmark or 'none'}" for pipeline, bookmark in one["bookmarks"].items()
     ]
     return "\n".join(lines)
-
-
-def as_json(descriptions: list[dict[str, Any]]) -> str:
-    """Return descriptions for programs."""
-    return json.dumps(descriptions, indent=2)

@@ -96,6 +96,11 @@ class TargetIceberg(Target):
         )
         self.message_reader = BytesReader(self.loader)
 
+    @property
+    def termination(self) -> Termination:
+        """What SIGTERM and SIGINT do to this process."""
+        return self._termination
+
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # Before the SDK looks at them: its messages repeat the value that is wrong.
@@ -192,6 +197,9 @@ class TargetIceberg(Target):
                 help="Print the Singer STATE that fits the tables, and exit.",
             )
         )
+        command.epilog = (
+            "Commands beside loading, each with --help: inspect. As in `target-iceberg inspect --help`."
+        )
         return command
 
 
@@ -210,22 +218,13 @@ def _emit(line: str) -> None:
     sys.stdout.flush()
 
 
-@click.command("target-iceberg inspect")
-@click.option("--config", multiple=True, help="Configuration file; without one, TARGET_ICEBERG_* variables.")
-@click.option("--json", "wants_json", is_flag=True, help="Print JSON instead of text.")
-def inspect(config: tuple[str, ...], wants_json: bool) -> None:
-    """Show the loaded tables: rows, files, snapshots and bookmarks."""
-    given = _ConfigInput.from_cli_args(*(config or ("ENV",)))
-    target = TargetIceberg(config=given.config, parse_env_config=given.parse_env)
-    tables = [inspection.describe(table) for table in inspection.loaded_tables(target.catalog)]
-    click.echo(inspection.as_json(tables) if wants_json else inspection.as_text(tables))
-
-
 def main() -> None:
     """Run the command."""
     try:
-        if sys.argv[1:2] == ["inspect"]:
-            inspect(sys.argv[2:], standalone_mode=False)
+        if sys.argv[1:] and not sys.argv[1].startswith("-"):
+            from target_iceberg.commands import commands  # noqa: PLC0415 - a load needs none of them
+
+            commands(prog_name="target-iceberg")
         else:
             TargetIceberg.cli()
     except Terminated as ended:

@@ -1,0 +1,91 @@
+"""The commands of the loader beside loading: `target-iceberg <command>`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icetap.errors import IcetapError
+from icetap.secrets.redaction import REDACTOR
+from icetap.settings import did_you_mean
+from target_iceberg import faults, inspection
+from target_iceberg.session import Session, open_session
+from target_iceberg.signals import Terminated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Group(click.Group):
+    """A group that tells errors in one line and ends with their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Terminated as ended:
+            ctx.exit(ended.exit_code)
+        except (IcetapError, OSError, ValueError, RuntimeError) as error:
+            told = error if isinstance(error, IcetapError) else faults.explained(error)
+            if told is None:
+                raise
+            click.echo(REDACTOR.redact(f"target-iceberg: {told}"), err=True)
+            ctx.exit(told.exit_code)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            hint = did_you_mean(args[0], self.list_commands(ctx)) if args else ""
+            if hint:
+                raise click.UsageError(f"No command is called '{args[0]}'{hint}", ctx) from error
+            raise
+
+
+@click.group(cls=_Group)
+def commands() -> None:
+    """Look after the tables that were loaded. Without a command, a tap's messages are loaded from stdin."""
+
+
+def on_a_lake(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option `--config`, and a `Session` as its first argument."""
+
+    @click.option(
+        "--config",
+        multiple=True,
+        help="File with settings, or ENV for TARGET_ICEBERG_* variables (the default). May be repeated.",
+    )
+    @functools.wraps(function)
+    def opened(*arguments: Any, config: tuple[str, ...], **options: Any) -> None:
+        function(open_session(config), *arguments, **options)
+
+    return opened
+
+
+as_json = click.option("--json", "wants_json", is_flag=True, help="Print JSON instead of text.")
+confirmed = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs, without the secrets of the settings."""
+    click.echo(REDACTOR.redact(json.dumps(value, indent=2)))
+
+
+@commands.command("inspect")
+@click.argument("streams", nargs=-1)
+@as_json
+@on_a_lake
+def inspect(session: Session, *, streams: tuple[str, ...], wants_json: bool) -> None:
+    """Show the loaded tables: rows, files, snapshots and bookmarks.
+
+    STREAMS are names of streams or tables, or globs; without any, every table is shown.
+    """
+    tables = [inspection.describe(table) for table in session.tables(streams)]
+    if wants_json:
+        print_json(tables)
+    else:
+        click.echo(inspection.as_text(tables))
