@@ -164,17 +164,17 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
     """
     last = read_position(metadata, pipeline)
     last_run, head_id = last.run_id, metadata.current_snapshot_id
-    if last_run and last.snapshot_id == head_id and same_bookmark(last.started_from, start):
-        head = metadata.current_snapshot()
+    if last_run and same_bookmark(last.started_from, start) and _is_at_head(metadata, last.snapshot_id):
+        head = content_head(metadata)
         if head is None or entries_of(head).get(RUN_ID) != last_run:
             return Rewind(head_id, 0)  # the last run moved its bookmark alone
     taken_back = 0
-    for snapshot in line_of(metadata):
+    for snapshot, newest in _content_line(metadata):
         entries = entries_of(snapshot)
         is_own = entries.get(PIPELINE) == pipeline and (any_run or entries.get(RUN_ID) == last_run)
         is_open = entries.get(OPEN) == "true"
         if is_own and not is_open and same_bookmark(entries.get(BOOKMARK), start):
-            return Rewind(snapshot.snapshot_id, taken_back)
+            return Rewind(newest, taken_back)
         if not is_own or snapshot.summary is None or snapshot.summary.operation.value != "append":
             return None
         taken_back += int(entries.get("added-records", 0))
@@ -183,11 +183,34 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
         if same_bookmark(entries.get(STARTED_FROM), start):
             before = _stateless_before(metadata, snapshot, pipeline)
             if before is None:
-                return Rewind(snapshot.parent_snapshot_id, taken_back)
+                return _before(metadata, snapshot, taken_back)
             last_run = before
         elif not any_run:
             return None
     return None
+
+
+def _is_at_head(metadata: TableMetadata, snapshot_id: int | None) -> bool:
+    """Whether the table still has the rows of this snapshot: it is the head, or only compactions followed."""
+    for snapshot in line_of(metadata):
+        if snapshot.snapshot_id == snapshot_id:
+            return True
+        if not is_compaction(snapshot):
+            return False
+    return snapshot_id is None
+
+
+def _before(metadata: TableMetadata, snapshot: Snapshot, rows: int) -> Rewind | None:
+    """Return the way back to what the table was before an append, None when that snapshot has expired.
+
+    The first append to an empty table is known by its counts, since expiry takes the parent's name away.
+    """
+    parent_id = snapshot.parent_snapshot_id
+    if parent_id is not None:
+        return Rewind(parent_id, rows) if metadata.snapshot_by_id(parent_id) else None
+    entries = entries_of(snapshot)
+    is_first = entries.get("total-records") == entries.get("added-records")
+    return Rewind(None, rows) if is_first else None
 
 
 def _stateless_before(metadata: TableMetadata, snapshot: Snapshot, pipeline: str) -> str | None:
@@ -195,8 +218,7 @@ def _stateless_before(metadata: TableMetadata, snapshot: Snapshot, pipeline: str
 
     Both read from the beginning, so what takes back the one takes back the other.
     """
-    parent_id = snapshot.parent_snapshot_id
-    parent = metadata.snapshot_by_id(parent_id) if parent_id is not None else None
+    parent = _content_parent(metadata, snapshot)
     if parent is None:
         return None
     for entries in (entries_of(snapshot), entries_of(parent)):
@@ -207,15 +229,67 @@ def _stateless_before(metadata: TableMetadata, snapshot: Snapshot, pipeline: str
 
 
 def _continues(metadata: TableMetadata, snapshot: Snapshot, run_id: str | None) -> bool:
-    """Whether the snapshot's parent was made by the same run."""
-    parent_id = snapshot.parent_snapshot_id
-    parent = metadata.snapshot_by_id(parent_id) if parent_id is not None else None
+    """Whether the change before this one was made by the same run."""
+    parent = _content_parent(metadata, snapshot)
     return parent is not None and entries_of(parent).get(RUN_ID) == run_id
+
+
+def _content_parent(metadata: TableMetadata, snapshot: Snapshot) -> Snapshot | None:
+    parent = _parent(metadata, snapshot)
+    while parent is not None and is_compaction(parent):
+        parent = _parent(metadata, parent)
+    return parent
+
+
+def _parent(metadata: TableMetadata, snapshot: Snapshot) -> Snapshot | None:
+    parent_id = snapshot.parent_snapshot_id
+    return metadata.snapshot_by_id(parent_id) if parent_id is not None else None
+
+
+def needed_for_rewinding(metadata: TableMetadata, pipeline: str) -> set[int]:
+    """Return the snapshots that the next run of a pipeline may go back to, or must see to know the way.
+
+    These are the appends of its last run on the head's line, what was compacted between them, and what
+    the table was before; where several runs ended before the tap's first STATE, those of all of them.
+    """
+    run_id = read_position(metadata, pipeline).run_id
+    needed: set[int] = set()
+    for snapshot in line_of(metadata):
+        entries = entries_of(snapshot)
+        needed.add(snapshot.snapshot_id)
+        if is_compaction(snapshot):
+            continue
+        is_own = entries.get(PIPELINE) == pipeline and entries.get(RUN_ID) == run_id
+        if not is_own or snapshot.summary is None or snapshot.summary.operation.value != "append":
+            break
+        if not _continues(metadata, snapshot, run_id):
+            run_id = _stateless_before(metadata, snapshot, pipeline)
+    return needed
+
+
+def is_compaction(snapshot: Snapshot) -> bool:
+    """Whether the snapshot rearranged files without changing a row, as the specification says of `replace`."""
+    return snapshot.summary is not None and snapshot.summary.operation.value == "replace"
+
+
+def _content_line(metadata: TableMetadata) -> Iterator[tuple[Snapshot, int]]:
+    """Yield the snapshots that changed rows, newest first, each with the newest one that has the same rows."""
+    newest: int | None = None
+    for snapshot in line_of(metadata):
+        newest = snapshot.snapshot_id if newest is None else newest
+        if not is_compaction(snapshot):
+            yield snapshot, newest
+            newest = None
+
+
+def content_head(metadata: TableMetadata) -> Snapshot | None:
+    """Return the newest snapshot that changed rows."""
+    return next((snapshot for snapshot, _ in _content_line(metadata)), None)
 
 
 def head_is_open(metadata: TableMetadata, pipeline: str) -> bool:
     """Whether the newest snapshot holds rows of this pipeline that no STATE has covered yet."""
-    head = metadata.current_snapshot()
+    head = content_head(metadata)
     if head is None:
         return False
     entries = entries_of(head)
