@@ -9,14 +9,27 @@ tries again: a commit whose head has moved raises `TableMovedError`, and the cal
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
-from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntry, ManifestEntryStatus
-from pyiceberg.table import Transaction
+from pyiceberg.manifest import (
+    DataFileContent,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestWriterV2,
+)
+from pyiceberg.table import TableProperties, Transaction
 from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.snapshots import (
+    Operation,
+    SnapshotSummaryCollector,
+    Summary,
+    update_snapshot_summaries,
+)
 from pyiceberg.table.update import (
     AddSchemaUpdate,
     AssertCurrentSchemaId,
@@ -38,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pyarrow as pa
-    from pyiceberg.manifest import DataFile, ManifestFile
+    from pyiceberg.manifest import DataFile, ManifestFile, ManifestWriter
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadata
@@ -100,15 +113,35 @@ class SchemaStage:
         )
 
 
+PATH_ID = 2147483546
+"""The field id that the Iceberg specification reserves for the path in position delete files."""
+
+
+def _no_properties(_snapshot_id: int | None, _sequence_number: int) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What one commit does to a table.
+    """What one commit does to a table: files that come, files that leave, and what is said of it.
+
+    A delete file that applies to one data file only leaves with it, named or not. One that applies to a whole
+    partition stays until it is named, or until every data file is younger.
 
     Attributes:
-        added: Data files to list, all of the table's present partition spec.
-        removed: Paths of data files that leave the table.
-        parent: The snapshot to build on: the head, an older one (a rewind), or None for an empty table.
+        added: Data files to list, each with its `partition` and, assigned after it was made, its `spec_id`: any
+            spec of the table; none means the present one.
+        added_deletes: Position delete files to list, likewise.
+        removed: Paths of data files that leave the table; `parent` must list each of them.
+        removed_deletes: Paths of delete files that leave the table; `parent` must list each of them.
+        parent: The snapshot to build on: the head that the plan was made on; None for an empty table.
+        is_rewound: `parent` is an older snapshot, to which the table goes back; what came after is not kept.
         replaces_all: Nothing of the parent's content stays.
+        operation: What the snapshot calls itself; None: append, overwrite or delete, by the files. A compaction,
+            which changes no row, says `Operation.REPLACE`.
+        sequence_number: The data sequence number of the data files added; None: the new snapshot's. A compaction
+            gives that of the snapshot it has read (`Snapshot.sequence_number`), so that an equality delete which
+            came meanwhile still meets the rewritten rows.
         summary: Entries for the snapshot's summary.
         properties: Table properties as a function of the new snapshot's id and sequence number
             (those of the head when no snapshot is made).
@@ -116,75 +149,184 @@ class Change:
     """
 
     added: Sequence[DataFile] = ()
+    added_deletes: Sequence[DataFile] = ()
     removed: frozenset[str] = frozenset()
+    removed_deletes: frozenset[str] = frozenset()
     parent: int | None = None
+    is_rewound: bool = False
     replaces_all: bool = False
+    operation: Operation | None = None
+    sequence_number: int | None = None
     summary: Mapping[str, str] = field(default_factory=dict)
-    properties: Callable[[int | None, int], Mapping[str, str]]
+    properties: Callable[[int | None, int], Mapping[str, str]] = _no_properties
     has_snapshot: bool = True
+
+    @property
+    def kind(self) -> Operation:
+        """The snapshot's operation."""
+        if self.operation is not None:
+            return self.operation
+        if self.added_deletes and not self.added and not self.removed:
+            return Operation.DELETE
+        takes_away = self.removed or self.removed_deletes or self.added_deletes or self.replaces_all
+        return Operation.OVERWRITE if takes_away else Operation.APPEND
+
+
+class _DeleteManifestWriter(ManifestWriterV2):
+    """Writes a manifest of delete files, which pyiceberg reads but does not write."""
+
+    @override
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    @override
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
 
 
 class _LoadSnapshot(_SnapshotProducer["_LoadSnapshot"]):
     """A snapshot with exactly the files of a `Change`, on exactly the parent that it names."""
 
     def __init__(self, transaction: Transaction, change: Change) -> None:
-        operation = Operation.OVERWRITE if change.removed or change.replaces_all else Operation.APPEND
         io = transaction._table.io  # noqa: SLF001 - pyiceberg has no public reader
-        super().__init__(operation, transaction, io, snapshot_properties=dict(change.summary))
+        super().__init__(change.kind, transaction, io, snapshot_properties=dict(change.summary))
         self._parent_snapshot_id = change.parent
         self._change = change
-        self._kept: list[ManifestFile] = []
-        self._dropped: list[ManifestEntry] = []
-        for data_file in change.added:
-            self.append_data_file(data_file)
-        self._plan()
+        self._dropped: list[DataFile] = []
 
-    def _plan(self) -> None:
-        """Sort the parent's manifests into those that stay, are rewritten, or go."""
-        if self._parent_snapshot_id is None:
-            return
-        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
-        for manifest in parent.manifests(io=self._io) if parent else []:
-            if self._change.replaces_all:
-                self._drop(manifest.fetch_manifest_entry(self._io, discard_deleted=True))
-            elif manifest.content != ManifestContent.DATA or not self._change.removed:
-                self._kept.append(manifest)
-            else:
-                self._split(manifest)
+    @override
+    def _manifests(self) -> list[ManifestFile]:
+        """Return the new snapshot's manifests: what comes, what was cut, what stays."""
+        added = self._added(ManifestContent.DATA, self._change.added)
+        deletes = self._added(ManifestContent.DELETES, self._change.added_deletes)
+        return [*added, *deletes, *self._existing_manifests()]
 
-    def _split(self, manifest: ManifestFile) -> None:
-        entries = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
-        gone = [entry for entry in entries if entry.data_file.file_path in self._change.removed]
-        if not gone:
-            if entries:
-                self._kept.append(manifest)
-            return
-        self._drop(gone)
-        staying = [entry for entry in entries if entry.data_file.file_path not in self._change.removed]
-        if staying:
-            with self.new_manifest_writer(self.spec(manifest.partition_spec_id)) as writer:
-                for entry in staying:
-                    writer.add_entry(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
-            self._kept.append(writer.to_manifest_file())
+    def _added(self, content: ManifestContent, files: Sequence[DataFile]) -> list[ManifestFile]:
+        """Write one manifest for the files of each partition spec."""
+        number = self._change.sequence_number if content == ManifestContent.DATA else None
+        by_spec: dict[int, list[ManifestEntry]] = defaultdict(list)
+        for data_file in files:
+            entry = ManifestEntry.from_args(
+                status=ManifestEntryStatus.ADDED,
+                snapshot_id=self._snapshot_id,
+                sequence_number=number,
+                file_sequence_number=None,
+                data_file=data_file,
+            )
+            by_spec[self._spec_id_of(data_file)].append(entry)
+        return [self._write(content, spec_id, entries) for spec_id, entries in by_spec.items()]
 
-    def _drop(self, entries: Iterable[ManifestEntry]) -> None:
-        for entry in entries:
-            self._deleted_data_files.add(entry.data_file)
-            # A dropped delete file is simply not listed again; only data files leave a trace.
-            if entry.data_file.content == DataFileContent.DATA:
-                self._dropped.append(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
+    def _spec_id_of(self, data_file: DataFile) -> int:
+        """Return the file's partition spec; a file made by `DataFile.from_args` has none until one is set."""
+        default = self._transaction.table_metadata.default_spec_id
+        return int(getattr(data_file, "_spec_id", default))
 
     @override
     def _existing_manifests(self) -> list[ManifestFile]:
-        return self._kept
+        if self._parent_snapshot_id is None:
+            return []
+        parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
+        if parent is None:
+            raise TableMovedError(f"the table does not know snapshot {self._parent_snapshot_id} any more")
+        manifests = [one for one in parent.manifests(io=self._io) if _lists_files(one)]
+        of_deletes = [one for one in manifests if one.content == ManifestContent.DELETES]
+        kept = [
+            self._cut(one) if self._change.removed or self._change.replaces_all else one
+            for one in manifests
+            if one.content == ManifestContent.DATA
+        ]
+        kept += self._delete_manifests(of_deletes, oldest=self._oldest(kept))
+        self._check_dropped()
+        return kept
+
+    def _delete_manifests(self, manifests: Sequence[ManifestFile], *, oldest: int) -> list[ManifestFile]:
+        """Return the manifests of delete files, without those that leave or are older than every data file."""
+        change = self._change
+        leaves = bool(change.removed or change.removed_deletes or change.replaces_all)
+        return [
+            self._cut(one, oldest=oldest) if leaves or one.min_sequence_number < oldest else one
+            for one in manifests
+        ]
+
+    def _oldest(self, manifests: Iterable[ManifestFile]) -> int:
+        """Return the smallest data sequence number that a data file of the new snapshot has."""
+        stays = (one.min_sequence_number for one in manifests if _lists_files(one))
+        return min(stays, default=self._transaction.table_metadata.next_sequence_number())
+
+    def _cut(self, manifest: ManifestFile, *, oldest: int = 0) -> ManifestFile:
+        """Return the manifest without the files that leave: itself when none does."""
+        entries = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+        leaving = [self._leaves(entry, oldest=oldest) for entry in entries]
+        if not any(leaving):
+            return manifest
+        written = []
+        for entry, leaves in zip(entries, leaving, strict=True):
+            if leaves:
+                self._dropped.append(entry.data_file)
+                written.append(_with_status(entry, ManifestEntryStatus.DELETED, self._snapshot_id))
+            else:
+                written.append(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id))
+        return self._write(manifest.content, manifest.partition_spec_id, written)
+
+    def _leaves(self, entry: ManifestEntry, *, oldest: int) -> bool:
+        data_file, change = entry.data_file, self._change
+        if change.replaces_all:
+            return True
+        if data_file.content == DataFileContent.DATA:
+            return data_file.file_path in change.removed
+        return (
+            data_file.file_path in change.removed_deletes
+            or referenced_data_file(data_file) in change.removed
+            or (entry.sequence_number or 0) < oldest
+        )
+
+    def _check_dropped(self) -> None:
+        listed = {data_file.file_path for data_file in self._dropped}
+        missing = (self._change.removed | self._change.removed_deletes) - listed
+        if missing and not self._change.replaces_all:
+            raise TableMovedError(
+                f"the table does not list {min(missing)} any more, which was to be replaced"
+            )
+
+    def _write(
+        self, content: ManifestContent, spec_id: int, entries: Iterable[ManifestEntry]
+    ) -> ManifestFile:
+        spec = self.spec(spec_id)
+        if content == ManifestContent.DELETES:
+            place = self.new_manifest_output()
+            writer: ManifestWriter = _DeleteManifestWriter(
+                spec, self.schema(), place, self._snapshot_id, self._compression
+            )
+        else:
+            writer = self.new_manifest_writer(spec)
+        with writer:
+            for entry in entries:
+                writer.add_entry(entry)
+        return writer.to_manifest_file()
+
+    @override
+    def _summary(self, snapshot_properties: Mapping[str, str] = MappingProxyType({})) -> Summary:
+        """Count what came and went; pyiceberg counts neither delete files nor files of older specs rightly."""
+        metadata = self._transaction.table_metadata
+        limit = int(metadata.properties.get(TableProperties.WRITE_PARTITION_SUMMARY_LIMIT, 0))
+        collector = SnapshotSummaryCollector(partition_summary_limit=limit)
+        specs, schema = metadata.specs(), self.schema()
+        for one in (*self._change.added, *self._change.added_deletes):
+            collector.add_file(one, schema=schema, partition_spec=specs[self._spec_id_of(one)])
+        for one in self._dropped:
+            collector.remove_file(one, schema=schema, partition_spec=specs[self._spec_id_of(one)])
+        entries = {**collector.build(), **snapshot_properties}
+        parent = metadata.snapshot_by_id(self._parent_snapshot_id) if self._parent_snapshot_id else None
+        # pyiceberg adds the totals, though not for every operation there is.
+        totals = update_snapshot_summaries(
+            Summary(operation=Operation.OVERWRITE, **entries), parent.summary if parent else None
+        )
+        return Summary(operation=self._operation, **totals.additional_properties)
 
     @override
     def _deleted_entries(self) -> list[ManifestEntry]:
-        return self._dropped
-
-    @override
-    def _build_delete_files_partition_predicate(self) -> None:
-        """Not needed: manifests were sorted by path, not by predicate."""
+        return []  # they stand in the manifests that were cut
 
     def updates(self) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
         """Write the manifests and return what the catalog has to apply."""
@@ -193,6 +335,19 @@ class _LoadSnapshot(_SnapshotProducer["_LoadSnapshot"]):
     def discard(self) -> None:
         """Delete the manifests of a commit that did not happen."""
         self._clean_all_uncommitted()
+
+
+def referenced_data_file(delete_file: DataFile) -> str | None:
+    """Return the path of the one data file that a position delete file applies to; None for several."""
+    low, high = (
+        (bounds or {}).get(PATH_ID) for bounds in (delete_file.lower_bounds, delete_file.upper_bounds)
+    )
+    return low.decode() if low is not None and low == high else None
+
+
+def _lists_files(manifest: ManifestFile) -> bool:
+    """Whether a manifest lists files that are there, not only ones that left with its snapshot."""
+    return manifest.has_added_files() or manifest.has_existing_files()
 
 
 def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
@@ -214,26 +369,28 @@ def commit_change(table: Table, change: Change, *, stage: SchemaStage) -> int | 
     Raises:
         TableMovedError: When the catalog's table is no longer the one that was loaded.
     """
+    metadata = table.metadata
+    if change.has_snapshot and not change.is_rewound and change.parent != metadata.current_snapshot_id:
+        raise TableMovedError("the table has moved since this was planned")
     transaction = Transaction(table, autocommit=False)
     schema_updates, schema_requirements = stage.stage(table)
     transaction._stage(schema_updates, schema_requirements)  # noqa: SLF001
-    metadata = table.metadata
     producer = _LoadSnapshot(transaction, change) if change.has_snapshot else None
-    if producer:
-        updates, requirements = producer.updates()
-        snapshot_id: int | None = producer.snapshot_id
-        sequence_number = metadata.next_sequence_number()
-    else:
-        updates, requirements = (), (_head_is(metadata),)
-        snapshot_id, sequence_number = metadata.current_snapshot_id, metadata.next_sequence_number() - 1
-    properties = dict(change.properties(snapshot_id, sequence_number))
-    if properties:
-        updates = (*updates, SetPropertiesUpdate(updates=properties))
-    everything = (*schema_updates, *updates)
-    if not everything:
-        return snapshot_id
-    requirements = (AssertTableUUID(uuid=metadata.table_uuid), *schema_requirements, *requirements)
     try:
+        if producer:
+            updates, requirements = producer.updates()
+            snapshot_id: int | None = producer.snapshot_id
+            sequence_number = metadata.next_sequence_number()
+        else:
+            updates, requirements = (), (_head_is(metadata),)
+            snapshot_id, sequence_number = metadata.current_snapshot_id, metadata.next_sequence_number() - 1
+        properties = dict(change.properties(snapshot_id, sequence_number))
+        if properties:
+            updates = (*updates, SetPropertiesUpdate(updates=properties))
+        everything = (*schema_updates, *updates)
+        if not everything:
+            return snapshot_id
+        requirements = (AssertTableUUID(uuid=metadata.table_uuid), *schema_requirements, *requirements)
         _apply(table, everything, requirements, properties=properties, snapshot_id=snapshot_id)
     except TableMovedError:
         if producer:

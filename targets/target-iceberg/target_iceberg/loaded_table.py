@@ -121,6 +121,7 @@ class LoadedTable:
             added=added or (),
             removed=removed,
             parent=parent,
+            is_rewound=is_rewound,
             replaces_all=replaces_all,
             summary=bookmarks.summary(position, pipeline=self._run.pipeline, is_open=is_open),
             properties=properties,
