@@ -180,7 +180,7 @@ class Loader:
         own_keys = tuple(evolution.mapping[key] for key in keys)
         check_table(table, keys=own_keys, stream=name)
         load = StreamLoad(name, table, keys=own_keys, settings=settings, run=self._run)
-        load.is_incremental = bool(message.get("bookmark_properties"))
+        load.job.is_incremental = bool(message.get("bookmark_properties"))
         stream = _Stream(
             load,
             StreamDecoder(name, columns, record_metadata=settings.add_record_metadata),
@@ -356,7 +356,7 @@ class Loader:
         """
         self.is_finished = True
         for stream in self._streams.values():
-            stream.load.is_cut_short = is_cut_short
+            stream.load.job.is_cut_short = is_cut_short
             self._commit(stream, at_end=True)
         with self._termination.held_back():
             self._print_state()

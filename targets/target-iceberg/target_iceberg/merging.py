@@ -1,0 +1,135 @@
+"""Rows with keys: the newest of each key becomes part of the table, whatever the table holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from target_iceberg.merge import may_hold_keys, plan_merge, write_merge
+from target_iceberg.writer import delete_files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.manifest import DataFile
+
+    from target_iceberg.commit import Change
+    from target_iceberg.job import Job
+    from target_iceberg.staging import DirectStage, Spool
+
+
+class Merging:
+    """Merges the rows of one stream in each of its commits.
+
+    As long as no stored row can have their keys, rows go straight into their final files.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._stage: DirectStage | None = None
+        self._spool: Spool | None = None
+        self._keys_rise = False
+        """Whether this run's rows came in the order of their key, beyond all that the table held."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait for a commit."""
+        return (self._stage.rows if self._stage else 0) + (self._spool.rows if self._spool else 0)
+
+    def open(self) -> None:
+        """Get ready for rows."""
+        if self._job.target.is_empty or self._keys_rise:
+            self._stage = self._job.new_stage(keys=self._job.keys)
+        else:
+            self._spool = self._spool or self._job.new_spool()
+
+    def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None) -> None:
+        """Stage rows; `deleted` marks those that delete their key."""
+        if self._stage is not None:
+            self._stage.use_schema(self._job.target.schema_stage.schema)
+            self._stage.write(batch, deleted)
+        elif self._spool is not None:
+            self._spool.write(batch, deleted)
+
+    def commit(self, *, at_end: bool) -> None:  # noqa: ARG002 - merged rows need not wait for a STATE
+        """Commit everything."""
+        if self._stage is not None:
+            self._commit_new(self._stage)
+        elif self._spool is not None:
+            self._commit_merge(self._spool)
+
+    def take_over(self, stage: DirectStage) -> None:
+        """Merge rows that were staged for something else."""
+        self._stage = None
+        self._keys_rise = False
+        self._spool = self._respooled(stage)
+        self._commit_merge(self._spool)
+
+    def _commit_new(self, stage: DirectStage) -> None:
+        """Commit rows that were staged in the hope that the table has none of their keys."""
+        target, counts = self._job.target, self._job.counts
+        target.refresh()
+        if not self._has_new_keys(stage):
+            self.take_over(stage)
+            return
+        if not stage.rows:
+            return
+        files, superseded = stage.finish()
+        self._stage = None
+
+        def build() -> Change | None:
+            return target.change(added=files, parent=target.head) if self._has_new_keys(stage) else None
+
+        if target.commit(build) is None:
+            self.take_over(stage)
+            return
+        counts.inserted += sum(data_file.record_count for data_file in files)
+        counts.repeated += superseded
+        self._keys_rise = stage.key_range is not None
+        self.open()
+
+    def _has_new_keys(self, stage: DirectStage) -> bool:
+        """Whether no stored row can have a key of the staged ones."""
+        if self._job.target.is_empty:
+            return True
+        found = stage.key_range
+        return found is not None and not may_hold_keys(self._job.target.table, self._job.keys[0], *found)
+
+    def _respooled(self, stage: DirectStage) -> Spool:
+        """Turn files that were written in the hope of an empty table into rows for a merge."""
+        spool = self._job.new_spool()
+        for batch, deleted in stage.batches():
+            spool.write(batch, deleted)
+        stage.discard()
+        return spool
+
+    def _commit_merge(self, spool: Spool) -> None:
+        if not spool.rows:
+            return
+        plan = None
+        files: list[DataFile] = []
+        target, counts, settings = self._job.target, self._job.counts, self._job.settings
+
+        def build() -> Change | None:
+            nonlocal plan, files
+            delete_files(target.table, files)
+            schema = target.schema_stage.schema
+            plan = plan_merge(target.table, spool, schema=schema, skip_unchanged=settings.skip_unchanged)
+            if plan.changes_nothing:
+                return None
+            files, removed = write_merge(target.table, plan, spool, schema=schema, options=self._job.options)
+            return target.change(added=files, removed=removed, parent=target.head)
+
+        target.commit(build)
+        if plan is not None:
+            counts.inserted += len(plan.rows)
+            counts.updated += plan.updated
+            counts.deleted += plan.deleted
+            counts.unchanged += plan.unchanged
+            counts.repeated += plan.superseded
+        spool.close()
+
+    def discard(self) -> None:
+        """Remove what is staged."""
+        if self._stage is not None:
+            self._stage.discard()
+        if self._spool is not None:
+            self._spool.close()
