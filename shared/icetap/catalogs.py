@@ -5,10 +5,13 @@
 - `warehouse`: a folder, or the URI of an object store. Default: `warehouse` under the project's root.
 - `catalog`: pyiceberg's own catalog properties, unchanged. Default: the SQLite file `catalog.db` in the warehouse.
 - `catalog_name`: default `icetap`.
+
+And `timeout_seconds` and `max_retries`, for catalogs that are servers.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import dataclass, field
@@ -17,15 +20,30 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from icetap.errors import ConfigurationError
+from icetap.secrets.redaction import REDACTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pyiceberg.catalog import Catalog
+
+    from icetap.patience import Patience
 
 DEFAULT_CATALOG_NAME = "icetap"
 DEFAULT_WAREHOUSE = "warehouse"
 CATALOG_FILE = "catalog.db"
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+_REPEATABLE = (
+    "create_namespace",
+    "create_table",
+    "list_namespaces",
+    "list_tables",
+    "load_namespace_properties",
+    "load_table",
+    "namespace_exists",
+    "table_exists",
+)
 
 # pyiceberg takes locations apart as URIs and SQLAlchemy does so with the catalog's address: a folder whose name
 # holds one of these would be cut short, and the tables would land somewhere else.
@@ -95,19 +113,66 @@ def open_catalog(settings: Mapping[str, Any], *, root: Path | None = None, creat
     Raises:
         ConfigurationError: When a setting is wrong, the catalog cannot be opened, or the default one is missing and
             `create` is false.
+        RetriableError: When its server cannot be reached, or its database stays locked.
     """
     resolved = catalog_settings(settings, root=root)
     _prepare_folder(resolved, create=create)
-    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 -- half a second that `--help` need not pay
+    from icetap import faults  # noqa: PLC0415 -- half a second that `--help` need not pay
+    from icetap.patience import RETRIES_PROPERTY, Patience  # noqa: PLC0415
 
+    patience = Patience.from_settings(settings)
+    timeout = float(settings.get("timeout_seconds") or DEFAULT_TIMEOUT_SECONDS)
     try:
-        return load_catalog(resolved.name, **resolved.properties)
+        catalog = patience.call(
+            lambda: _load(resolved, timeout_seconds=timeout), what=f"opening the catalog {resolved.name!r}"
+        )
     except Exception as error:
         # The cause's own text may hold an address with a password, so only its kind is told.
-        raise ConfigurationError(
+        raise faults.explained(error) or ConfigurationError(
             f"The catalog {resolved.name!r} cannot be opened ({type(error).__name__}). Check the settings 'catalog' "
             "and 'warehouse', and that the catalog's server can be reached with these credentials."
         ) from error
+    _hide_secrets(catalog)
+    catalog.properties[RETRIES_PROPERTY] = str(patience.max_retries)
+    return _with_patience(catalog, patience)
+
+
+def _load(resolved: CatalogSettings, *, timeout_seconds: float) -> Catalog:
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 -- as above
+    from pyiceberg.utils.config import Config, merge_config  # noqa: PLC0415
+
+    from icetap.rest_catalog import TimedRestCatalog, is_rest  # noqa: PLC0415
+
+    # pyiceberg's own environment variables and its file may hold a part, such as the secrets.
+    properties = merge_config(Config().get_catalog_config(resolved.name) or {}, resolved.properties)
+    if is_rest(properties) and "uri" in properties:
+        return TimedRestCatalog(resolved.name, timeout_seconds=timeout_seconds, **properties)
+    return load_catalog(resolved.name, **resolved.properties)
+
+
+def _hide_secrets(catalog: Catalog) -> None:
+    """Keep what pyiceberg read from its own variables, or a server handed out, out of every log."""
+    schema = {"properties": {"catalog": {"secret": True}}}
+    REDACTOR.add_settings({"catalog": dict(catalog.properties)}, schema)
+
+
+def _with_patience(catalog: Catalog, patience: Patience) -> Catalog:
+    """Repeat calls that may be done twice when they fail for a while: a lock, a server that starts again.
+
+    A commit is none of them; a table that is made twice is there already, which callers expect.
+    """
+    for name in _REPEATABLE:
+        method = getattr(catalog, name)
+        setattr(catalog, name, _patiently(method, patience, what=name.replace("_", " ")))
+    return catalog
+
+
+def _patiently(method: Callable[..., Any], patience: Patience, *, what: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*arguments: Any, **options: Any) -> Any:
+        return patience.call(lambda: method(*arguments, **options), what=f"catalog, {what}")
+
+    return call
 
 
 def _warehouse(text: str, *, root: Path) -> tuple[Path | None, str]:

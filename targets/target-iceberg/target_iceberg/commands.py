@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icetap import faults
 from icetap.errors import IcetapError
 from icetap.secrets.redaction import REDACTOR
 from icetap.settings import did_you_mean
-from target_iceberg import faults, inspection
+from target_iceberg import inspection
 from target_iceberg.session import Session, open_session
 from target_iceberg.signals import Terminated
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from pyiceberg.manifest import (
     DataFileContent,
     ManifestContent,
@@ -46,6 +45,7 @@ from typing_extensions import override
 
 from icetap.errors import IcetapError
 from icetap.types import iceberg_schema, schema_from_iceberg
+from target_iceberg.outcomes import send_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -413,18 +413,17 @@ def _apply(
     properties: Mapping[str, str],
     snapshot_id: int | None,
 ) -> None:
-    try:
-        table._do_commit(updates, requirements)  # noqa: SLF001 - the public way tries again by itself
-    except CommitFailedException as error:
-        table.refresh()
-        raise TableMovedError("another commit to the table came first") from error
-    except (CommitStateUnknownException, ConnectionError, TimeoutError):
-        # The answer was lost, not necessarily the commit: the table itself knows.
-        table.refresh()
-        landed = table.metadata.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
-        same = all(table.properties.get(name) == value for name, value in properties.items())
-        if landed is None or not same:
-            raise
+    makes_snapshot = snapshot_id is not None and table.metadata.snapshot_by_id(snapshot_id) is None
+
+    def has_landed(fresh: Table) -> bool:
+        if makes_snapshot and snapshot_id is not None:
+            return fresh.metadata.snapshot_by_id(snapshot_id) is not None
+        return bool(properties) and all(
+            fresh.properties.get(name) == value for name, value in properties.items()
+        )
+
+    if not send_commit(table, updates, requirements, has_landed=has_landed):
+        raise TableMovedError("another commit to the table came first")
 
 
 def new_run_id() -> str:

@@ -16,11 +16,12 @@ from singer_sdk.plugin_base import _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
 from typing_extensions import override
 
+from icetap import faults
 from icetap.catalogs import open_catalog
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
-from target_iceberg import faults, inspection, report
+from target_iceberg import inspection, report
 from target_iceberg.ahead import in_advance
 from target_iceberg.loader import Loader
 from target_iceberg.reader import Message, Run, messages
