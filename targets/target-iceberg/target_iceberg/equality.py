@@ -54,7 +54,7 @@ def same_rows(one: Iterator[pa.RecordBatch], other: Iterator[pa.RecordBatch]) ->
 def _unequal(old: pa.ChunkedArray, new: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     kind = field.type
     if pa.types.is_nested(kind):
-        left, right = ([_comparable(one, field) for one in column.to_pylist()] for column in (old, new))
+        left, right = ([comparable(one, field) for one in column.to_pylist()] for column in (old, new))
         return pa.chunked_array([[one != other for one, other in zip(left, right, strict=True)]], pa.bool_())
     if isinstance(kind, pa.BaseExtensionType):
         old, new = old.cast(kind.storage_type), new.cast(kind.storage_type)
@@ -82,7 +82,7 @@ def _texts(differs: pa.ChunkedArray, old: pa.ChunkedArray, new: pa.ChunkedArray)
         yield (True if different else None), one, other
 
 
-def _comparable(value: Any, field: pa.Field) -> Any:
+def comparable(value: Any, field: pa.Field) -> Any:
     """Return Python values that compare by the rules above, at every depth."""
     kind = field.type
     if isinstance(value, float):
@@ -92,7 +92,7 @@ def _comparable(value: Any, field: pa.Field) -> Any:
     if value is None or not pa.types.is_nested(kind):
         return value
     if pa.types.is_struct(kind):
-        return {child.name: _comparable(value[child.name], child) for child in kind}
+        return {child.name: comparable(value[child.name], child) for child in kind}
     if pa.types.is_map(kind):
-        return {key: _comparable(item, kind.item_field) for key, item in value}
-    return [_comparable(child, kind.value_field) for child in value]
+        return {key: comparable(item, kind.item_field) for key, item in value}
+    return [comparable(child, kind.value_field) for child in value]
