@@ -179,7 +179,7 @@ class Loader:
         )
         own_keys = tuple(evolution.mapping[key] for key in keys)
         check_table(table, keys=own_keys, stream=name)
-        load = StreamLoad(name, table, keys=own_keys, settings=settings, run=self._run)
+        load = self._new_load(name, table, keys=own_keys, settings=settings)
         load.job.is_incremental = bool(message.get("bookmark_properties"))
         stream = _Stream(
             load,
@@ -192,6 +192,12 @@ class Loader:
         load.before_commit = lambda: self._keep_rejected(stream)
         self._admit(stream)
         return stream
+
+    def _new_load(
+        self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings
+    ) -> StreamLoad:
+        """Say what becomes of a stream's rows; `verification` compares them instead."""
+        return StreamLoad(name, table, keys=keys, settings=settings, run=self._run)
 
     def _table_of(
         self, stream: str, columns: pa.Schema, *, keys: tuple[str, ...], settings: StreamSettings
