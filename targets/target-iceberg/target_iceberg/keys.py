@@ -1,23 +1,16 @@
-"""Keys: which row is the newest of its key, and which stored rows have the same keys.
-
-DuckDB joins and groups; what does not fit in its share of the memory goes to a private folder.
-"""
+"""Keys: which row is the newest of its key, and which stored rows have the same keys."""
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from target_iceberg.joins import as_key, engine, key_names, numbered, positioned, reader
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    import duckdb
-
-DUCKDB_MEMORY_MB = 128
+    from collections.abc import Iterable, Sequence
 
 
 class KeyOrder:
@@ -50,72 +43,6 @@ def _has_order(kind: pa.DataType) -> bool:
     return any(matches(kind) for matches in (pa.types.is_integer, pa.types.is_string, pa.types.is_temporal))
 
 
-@contextlib.contextmanager
-def _engine() -> Iterator[duckdb.DuckDBPyConnection]:
-    import duckdb  # noqa: PLC0415 - loads that need no join do without it
-
-    with tempfile.TemporaryDirectory(prefix="icetap-join-") as folder:
-        connection = duckdb.connect(
-            config={
-                "memory_limit": f"{DUCKDB_MEMORY_MB}MB",
-                "temp_directory": folder,
-                "threads": 2,
-                "preserve_insertion_order": False,
-            }
-        )
-        try:
-            # The right side of a join is built, the left one streams: sizes are known here, not there.
-            connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
-            yield connection
-        finally:
-            connection.close()
-
-
-def _names(keys: Sequence[str]) -> list[str]:
-    return [f"k{number}" for number in range(len(keys))]
-
-
-def _reader(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatchReader:
-    return pa.RecordBatchReader.from_batches(schema, batches)
-
-
-def _joinable(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which DuckDB joins: it cannot push filters on uuids down to Arrow."""
-    return pa.binary() if isinstance(kind, pa.BaseExtensionType) else kind
-
-
-def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    return (column.storage if isinstance(column, pa.ExtensionArray) else column).cast(kind)
-
-
-def _numbered(
-    batches: Iterable[pa.RecordBatch],
-    *,
-    keys: Sequence[str],
-    extra: str,
-    kinds: Sequence[pa.DataType] | None = None,
-) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
-    """Return key batches as columns k0, k1, … and a running number; the schema comes from the first batch."""
-    source = iter(batches)
-    first = next(source, None)
-    if first is None:
-        return None, iter(())
-    kinds = [_joinable(kind) for kind in kinds or [first.schema.field(key).type for key in keys]]
-    schema = pa.schema([*zip(_names(keys), kinds, strict=True), (extra, pa.int64())])
-
-    def generate() -> Iterator[pa.RecordBatch]:
-        number = 0
-        batch: pa.RecordBatch | None = first
-        while batch is not None:
-            columns = [_as(batch.column(key), kind) for key, kind in zip(keys, kinds, strict=True)]
-            numbers = pa.arange(number, number + batch.num_rows)
-            yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
-            number += batch.num_rows
-            batch = next(source, None)
-
-    return schema, generate()
-
-
 def latest_rows(
     staged: Iterable[pa.RecordBatch], deletes: Sequence[tuple[pa.RecordBatch, int]], *, keys: Sequence[str]
 ) -> pa.Int64Array:
@@ -126,19 +53,19 @@ def latest_rows(
         deletes: Deleted keys, each with the number of rows that came before them.
         keys: The key columns.
     """
-    schema, batches = _numbered(staged, keys=keys, extra="n")
+    schema, batches = numbered(staged, keys=keys, extra="n")
     if schema is None:
         return pa.array([], pa.int64())
-    names = ", ".join(_names(keys))
-    with _engine() as engine:
+    names = ", ".join(key_names(keys))
+    with engine() as database:
         # Rows have odd moments and deletes even ones, so that a delete lies between two rows.
-        engine.register("staged", _reader(batches, schema))
-        engine.execute(f"CREATE TEMP TABLE moments AS SELECT {names}, 2 * n + 1 AS moment FROM staged")
+        database.register("staged", reader(batches, schema))
+        database.execute(f"CREATE TEMP TABLE moments AS SELECT {names}, 2 * n + 1 AS moment FROM staged")
         for number, (batch, before) in enumerate(deletes):
-            columns = [_as(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
-            engine.register(f"d{number}", pa.Table.from_arrays(columns, names=_names(keys)))
-            engine.execute(f"INSERT INTO moments SELECT {names}, {2 * before} FROM d{number}")
-        found = engine.execute(
+            columns = [as_key(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
+            database.register(f"d{number}", pa.Table.from_arrays(columns, names=key_names(keys)))
+            database.execute(f"INSERT INTO moments SELECT {names}, {2 * before} FROM d{number}")
+        found = database.execute(
             f"SELECT max(moment) // 2 AS n FROM moments GROUP BY {names} HAVING max(moment) % 2 = 1 ORDER BY n"
         )
         column = found.to_arrow_table().column(0).cast(pa.int64())
@@ -178,23 +105,23 @@ def match_keys(
         keys: The key columns.
         kinds: Their types; both sides may hold narrower ones, from before a promotion.
     """
-    schema, batches = _numbered(incoming, keys=keys, extra="n", kinds=kinds)
+    schema, batches = numbered(incoming, keys=keys, extra="n", kinds=kinds)
     empty = _no_rows_stored()
     if schema is None:
         return Matches(pa.array([], pa.int64()), empty)
-    names = ", ".join(_names(keys))
-    with _engine() as engine:
-        engine.register("arrived", _reader(batches, schema))
-        engine.execute(
+    names = ", ".join(key_names(keys))
+    with engine() as database:
+        database.register("arrived", reader(batches, schema))
+        database.execute(
             f"CREATE TEMP TABLE incoming AS SELECT {names}, max(n) AS n FROM arrived GROUP BY {names}"
         )
-        latest = engine.execute("SELECT n FROM incoming ORDER BY n").to_arrow_table().column(0)
+        latest = database.execute("SELECT n FROM incoming ORDER BY n").to_arrow_table().column(0)
         stored_schema = pa.schema([*list(schema)[:-1], ("file", pa.int64()), ("pos", pa.int64())])
-        engine.register(
-            "stored", _reader(_positioned(stored, keys=keys, schema=stored_schema), stored_schema)
+        database.register(
+            "stored", reader(positioned(stored, keys=keys, schema=stored_schema), stored_schema)
         )
-        equal = " AND ".join(f"s.{name} = i.{name}" for name in _names(keys))
-        found = engine.execute(
+        equal = " AND ".join(f"s.{name} = i.{name}" for name in key_names(keys))
+        found = database.execute(
             f"SELECT s.file, s.pos, i.n FROM stored s JOIN incoming i ON {equal}"
         ).to_arrow_table()
     numbers = latest.cast(pa.int64()).combine_chunks() if latest.num_chunks else pa.array([], pa.int64())
@@ -205,13 +132,3 @@ def match_keys(
 
 def _no_rows_stored() -> pa.Table:
     return pa.schema([("file", pa.int64()), ("pos", pa.int64()), ("n", pa.int64())]).empty_table()
-
-
-def _positioned(
-    stored: Iterable[tuple[int, int, pa.RecordBatch]], *, keys: Sequence[str], schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    for file_number, first, batch in stored:
-        columns = [_as(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
-        files = pa.array([file_number], pa.int64()).take(pa.array([0] * batch.num_rows, pa.int8()))
-        positions = pa.arange(first, first + batch.num_rows)
-        yield pa.RecordBatch.from_arrays([*columns, files, positions], schema=schema)
