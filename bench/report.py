@@ -74,6 +74,13 @@ def loader(found: Mapping[str, Series], *, rows: int, peer_rows: int, size: int)
     ]
 
 
+def loader_parts(seconds_of: Mapping[str, float]) -> list[Row]:
+    """The parts of a run, the longest first; seconds of processor."""
+    whole = sum(seconds_of.values())
+    longest_first = sorted(seconds_of.items(), key=lambda part: -part[1])
+    return [Row(part, f"{spent:.2f} s, {spent / whole:.0%}") for part, spent in longest_first]
+
+
 def pipeline(found: Mapping[str, Series], *, rows: int) -> list[Row]:
     """The fixed start of Meltano and its plug-ins is what an empty table takes, and is taken off."""
     arrow, record, peer = found["Arrow lane"], found["RECORD lane"], found["ADBC to Parquet"]

@@ -3,7 +3,7 @@
 python bench/run.py                   everything but the 10 million rows (about 15 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, pipeline, memory, upsert
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ class Bench:
             }
         )
         return report.loader(found, rows=self.rows, peer_rows=self.peer_rows, size=whole.stat().st_size)
+
+    def loader_parts(self) -> list[report.Row]:
+        """What the loader's processor time goes to, by a run that is timed from inside."""
+        whole = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
+        config = settings("target", {"warehouse": str(warehouse("loader"))})
+        program = [plugin_program("loaders", "target-iceberg", "python"), PEERS / "loader_parts.py", config]
+        return report.loader_parts(json.loads(run(program, stdin=whole).output))
 
     def _load(self, lines: Path, *, into: str = "loader", keep: bool = False, **options: object) -> Usage:
         config = {"warehouse": str(warehouse(into, keep=keep)), **options}
@@ -177,7 +184,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--large", action="store_true", help="memory at 1 and at 10 million rows, and nothing else"
     )
-    parser.add_argument("--only", nargs="*", choices=["loader", "pipeline", "memory", "upsert"])
+    parser.add_argument(
+        "--only", nargs="*", choices=["loader", "loader-parts", "pipeline", "memory", "upsert"]
+    )
     return parser.parse_args()
 
 
@@ -192,6 +201,7 @@ def main() -> None:
     else:
         parts = {
             "loader": bench.loader,
+            "loader-parts": bench.loader_parts,
             "pipeline": bench.pipeline,
             "memory": lambda: bench.memory((options.rows,)),
             "upsert": bench.upsert,
