@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.json
 import pyarrow.parquet
+
 from target_iceberg import decode, json_lane, stream, target
 
 if TYPE_CHECKING:
