@@ -1,4 +1,8 @@
-"""Record batches to Parquet data files of one table: rolled by real size, in bounded memory.
+"""Record batches to Parquet data files of one table: by its layout, rolled by real size, in bounded memory.
+
+Tables that are neither partitioned nor sorted get their rows in the order in which they come. For others
+the rows are arranged first (arrangement.py), so that one file is open at a time, however many partitions
+there are.
 
 pyiceberg's own writer turns a null `list<struct>` into an empty one and measures files by their size
 in memory, so the files are written with pyarrow here; only their statistics come from pyiceberg.
@@ -21,9 +25,11 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import sanitize_column_names
-from pyiceberg.typedef import Record
 
 from icetap.types import schema_from_iceberg
+from target_iceberg.arrangement import Arrangement
+from target_iceberg.layout import Layout
+from target_iceberg.partitions import Partition
 
 if TYPE_CHECKING:
     from pyiceberg.schema import Schema
@@ -37,42 +43,104 @@ _COUNTER = itertools.count(1)
 
 @dataclass(frozen=True)
 class WriterOptions:
-    """How data files are written: named after the run, rolled at `target_bytes` of Parquet."""
+    """How data files are written: named after the run, rolled at `target_bytes` of Parquet.
+
+    `memory_bytes` of rows are arranged in memory, for tables that are partitioned or sorted.
+    """
 
     run_id: str
     target_bytes: int = 256 * 2**20
     compression: str = "zstd"
+    memory_bytes: int = 32 * 2**20
 
 
 class DataFileWriter:
-    """Writes batches of one table's columns; the Parquet work runs in one background thread.
+    """Writes batches of one table's columns into files of its layout.
 
-    It holds one row group and at most one more that is being written.
+    It holds `memory_bytes` of rows where they are arranged, and up to two row groups.
     """
 
-    def __init__(self, table: Table, *, schema: Schema, options: WriterOptions) -> None:
-        self._table = table
-        self._schema = schema
-        self._options = options
-        self._buffer: list[pa.RecordBatch] = []
-        self._buffered_rows = self._buffered_bytes = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parquet")
-        self._pending: Future[None] | None = None
-        self._open: _OpenFile | None = None
-        self._files: list[DataFile] = []
+    def __init__(
+        self, table: Table, *, schema: Schema, options: WriterOptions, layout: Layout | None = None
+    ) -> None:
+        """Begin to write.
+
+        Args:
+            table: The table, as last loaded.
+            schema: The columns of the batches: the table's as they will be after the commit.
+            options: How files are written.
+            layout: Partition spec and sort order; default the table's own.
+
+        Raises:
+            DataError: When the table is partitioned in a way that this loader does not know.
+        """
+        layout = layout or Layout.of(table)
+        self._whole = Partition(layout.spec, schema)
+        self._arrangement = (
+            None if layout.is_plain else Arrangement(layout, schema=schema, memory_bytes=options.memory_bytes)
+        )
+        self._files = _RollingFiles(table, schema=schema, options=options, layout=layout)
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; the batch has the table's columns in the table's order and types."""
+        self.rows += batch.num_rows
+        if self._arrangement is None:
+            self._files.write(batch, self._whole)
+            return
+        self._arrangement.add(batch)
+        if self._arrangement.is_full:
+            self._write_arranged(self._arrangement)
+
+    def close(self) -> list[DataFile]:
+        """Finish the last file and return every file written.
+
+        Of a table that is neither partitioned nor sorted, files and rows are in the order of writing.
+        """
+        if self._arrangement is not None:
+            self._write_arranged(self._arrangement)
+        return self._files.close()
+
+    def abort(self) -> None:
+        """Stop writing and delete what was written."""
+        if self._arrangement is not None:
+            self._arrangement.close()
+        self._files.abort()
+
+    def _write_arranged(self, arrangement: Arrangement) -> None:
+        for partition, batches in arrangement.drain():
+            for batch in batches:
+                self._files.write(batch, partition)
+
+
+class _RollingFiles:
+    """Files of one partition after the other; the Parquet work runs in one background thread."""
+
+    def __init__(self, table: Table, *, schema: Schema, options: WriterOptions, layout: Layout) -> None:
+        self._table = table
+        self._schema = schema
+        self._options = options
+        self._layout = layout
+        self._buffer: list[pa.RecordBatch] = []
+        self._buffered_rows = self._buffered_bytes = 0
+        self._partition: Partition | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parquet")
+        self._pending: Future[None] | None = None
+        self._open: _OpenFile | None = None
+        self._files: list[DataFile] = []
+
+    def write(self, batch: pa.RecordBatch, partition: Partition) -> None:
+        """Add rows of a partition; the file of another one is closed first."""
+        if partition is not self._partition:
+            self._flush()
+            self._partition = partition
         self._buffer.append(batch)
         self._buffered_rows += batch.num_rows
         self._buffered_bytes += batch.nbytes
-        self.rows += batch.num_rows
         if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> list[DataFile]:
-        """Finish the last file and return every file written, in the order of their rows."""
         self._flush()
         self._wait()
         self._roll()
@@ -80,7 +148,6 @@ class DataFileWriter:
         return self._files
 
     def abort(self) -> None:
-        """Stop writing and delete what was written."""
         self._thread.shutdown(cancel_futures=True)
         if self._open:
             self._open.discard()
@@ -88,24 +155,28 @@ class DataFileWriter:
         delete_files(self._table, self._files)
 
     def _flush(self) -> None:
-        if not self._buffer:
+        if not self._buffer or self._partition is None:
             return
         self._wait()
         rows = pa.Table.from_batches(self._buffer)
         self._buffer, self._buffered_rows, self._buffered_bytes = [], 0, 0
-        self._pending = self._thread.submit(self._write_row_group, rows)
+        self._pending = self._thread.submit(self._write_row_group, rows, self._partition)
 
     def _wait(self) -> None:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
 
-    def _write_row_group(self, rows: pa.Table) -> None:
+    def _write_row_group(self, rows: pa.Table, partition: Partition) -> None:
+        if self._open is not None and self._open.partition is not partition:
+            self._roll()
         if self._open is None:
-            name = f"icetap-{self._options.run_id}-{next(_COUNTER):06d}.parquet"
-            path = self._table.location_provider().new_data_location(name)
             self._open = _OpenFile(
-                self._table, path, schema=self._schema, compression=self._options.compression
+                self._table,
+                schema=self._schema,
+                options=self._options,
+                layout=self._layout,
+                partition=partition,
             )
         self._open.write(rows)
         if self._open.size >= self._options.target_bytes:
@@ -120,8 +191,16 @@ class DataFileWriter:
 class _OpenFile:
     """One Parquet file that is being written."""
 
-    def __init__(self, table: Table, path: str, *, schema: Schema, compression: str) -> None:
+    def __init__(
+        self, table: Table, *, schema: Schema, options: WriterOptions, layout: Layout, partition: Partition
+    ) -> None:
         self._table = table
+        self._layout = layout
+        self.partition = partition
+        name = f"icetap-{options.run_id}-{next(_COUNTER):06d}.parquet"
+        folder = partition if layout.spec.fields else None
+        # Of the partition, the provider asks only for its folder.
+        path = table.location_provider().new_data_location(name, folder)  # type: ignore[arg-type]
         self._path = path
         # Column names in files follow Iceberg's rule for odd characters; readers go by field id.
         self._schema = sanitize_column_names(schema)
@@ -130,7 +209,7 @@ class _OpenFile:
         self._writer = pq.ParquetWriter(
             self._sink,
             schema=self._arrow_schema,
-            compression=compression,
+            compression=options.compression,
             store_decimal_as_integer=True,
             store_schema=False,
             write_batch_size=4096,
@@ -169,18 +248,19 @@ class _OpenFile:
             stats_columns=compute_statistics_plan(self._schema, properties),
             parquet_column_mapping=parquet_path_to_id_mapping(self._schema),
         )
-        return DataFile.from_args(
+        data_file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=self._path,
             file_format=FileFormat.PARQUET,
-            partition=Record(),
+            partition=self.partition.record,
             file_size_in_bytes=size,
-            sort_order_id=None,
-            spec_id=self._table.metadata.default_spec_id,
+            sort_order_id=self._layout.order.order_id if self._layout.order.fields else None,
             equality_ids=None,
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
+        data_file.spec_id = self._layout.spec.spec_id
+        return data_file
 
 
 def _relabel(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
