@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
+from icetap.data_files import BATCH_SIZE, OpenDataFile
 from icetap.errors import DataError
-from icetap.projection import FileColumns
 from icetap.types import schema_from_iceberg
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.io import FileIO
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table
     from pyiceberg.table.name_mapping import NameMapping
 
-BATCH_SIZE = 65_536  # rows
 FORMAT_VERSION = 2
 NO_POSITIONS = pa.array([], pa.int64())
 
@@ -153,31 +151,28 @@ def read_data_file(
     Raises:
         DataError: When the file is not Parquet, or a column cannot be read as its type in the table.
     """
-    if data_file.file_format.name != "PARQUET":
-        raise DataError(
-            f"{data_file.file_path} is a file of format {data_file.file_format.name}; only Parquet can be read."
-        )
     deleted = _sorted_positions(deleted_positions)
-    with io.new_input(data_file.file_path).open() as source:
-        # Row groups are read one by one, so that buffering ahead (worth it on object stores) stays bounded.
-        file = pq.ParquetFile(source, pre_buffer=not _is_local(data_file.file_path))
-        found = FileColumns(
-            file.schema_arrow,
-            schema,
-            columns=columns,
-            name_mapping=name_mapping,
-            constants=constants or {},
-            path=data_file.file_path,
-        )
-        groups = _row_groups(source, keep, found) if keep is not None else range(file.metadata.num_row_groups)
-        for first_row, group in _with_first_rows(file.metadata, groups):
-            position = first_row
-            for batch in file.iter_batches(
-                batch_size=batch_size, row_groups=[group], columns=found.names_in_file
-            ):
-                live = _without(batch, deleted, first=position)
-                position += batch.num_rows
-                yield found.project(live)
+    with OpenDataFile(io, data_file, schema, name_mapping=name_mapping, constants=constants) as file:
+        for group in file.groups if keep is None else file.matching(keep):
+            for first, batch in file.batches(group, columns, batch_size=batch_size):
+                yield _without(batch, deleted, first=first)
+
+
+def open_data_file(table: Table, data_file: DataFile, schema: Schema | None = None) -> OpenDataFile:
+    """Open a data file of a table for reading by row group and column.
+
+    Args:
+        table: The table.
+        data_file: One of its data files.
+        schema: The columns wanted, when they are not the table's present ones.
+    """
+    return OpenDataFile(
+        table.io,
+        data_file,
+        schema or table.schema(),
+        name_mapping=table.name_mapping(),
+        constants=_identity_partition_values(table, data_file),
+    )
 
 
 def position_deletes(io: FileIO, task: FileScanTask) -> pa.Array:
@@ -186,14 +181,19 @@ def position_deletes(io: FileIO, task: FileScanTask) -> pa.Array:
     Raises:
         DataError: When a delete file is not a Parquet file of position deletes.
     """
+    return positions_in(io, task.delete_files, path=task.file.file_path)
+
+
+def positions_in(io: FileIO, delete_files: Iterable[DataFile], *, path: str) -> pa.Array:
+    """Return the positions that delete files list for the data file at `path`, as `position_deletes` does."""
     found: list[pa.Array] = []
-    for delete_file in task.delete_files:
+    for delete_file in delete_files:
         _check_position_deletes(delete_file)
         with io.new_input(delete_file.file_path).open() as source:
             rows = ds.Scanner.from_fragment(
                 ds.ParquetFileFormat().make_fragment(source),
                 columns=["pos"],
-                filter=pc.field("file_path") == task.file.file_path,
+                filter=pc.field("file_path") == path,
             ).to_table()
         found.extend(rows["pos"].chunks)
     return _sorted_positions(pa.concat_arrays(found)) if found else NO_POSITIONS
@@ -234,28 +234,6 @@ def _without(batch: pa.RecordBatch, deleted: pa.Array, *, first: int) -> pa.Reco
 def _count_below(positions: pa.Array, limit: int) -> int:
     """How many of these sorted positions are smaller than `limit`."""
     return bisect.bisect_left(range(len(positions)), limit, key=lambda i: positions[i].as_py())
-
-
-def _with_first_rows(metadata: pq.FileMetaData, groups: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (position of its first row, number) of each of these row groups, in file order."""
-    kept = frozenset(groups)
-    first = 0
-    for group in range(metadata.num_row_groups):
-        if group in kept:
-            yield first, group
-        first += metadata.row_group(group).num_rows
-
-
-def _row_groups(source: Any, keep: pc.Expression, found: FileColumns) -> Sequence[int]:
-    """The row groups that may hold a matching row, by the file's own statistics."""
-    fragment = ds.ParquetFileFormat().make_fragment(source)
-    if not found.same_names_and_types:  # the file's statistics would be taken for another column's
-        return [group.id for group in fragment.row_groups]
-    return [group.id for group in fragment.subset(keep, schema=fragment.physical_schema).row_groups]
-
-
-def _is_local(path: str) -> bool:
-    return path.startswith(("file:", "/"))
 
 
 def _identity_partition_values(table: Table, data_file: DataFile) -> dict[int, Any]:
