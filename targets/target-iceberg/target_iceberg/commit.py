@@ -113,6 +113,9 @@ class SchemaStage:
         )
 
 
+MANIFEST_BYTES = 2 * 2**20
+"""Size of manifests that are merged: some ten thousand files, whose statistics fit in memory."""
+
 PATH_ID = 2147483546
 """The field id that the Iceberg specification reserves for the path in position delete files."""
 
@@ -146,6 +149,7 @@ class Change:
         properties: Table properties as a function of the new snapshot's id and sequence number
             (those of the head when no snapshot is made).
         has_snapshot: False for a change of properties or columns alone.
+        merges_manifests: Small manifests of the parent are written together as few larger ones.
     """
 
     added: Sequence[DataFile] = ()
@@ -160,6 +164,7 @@ class Change:
     summary: Mapping[str, str] = field(default_factory=dict)
     properties: Callable[[int | None, int], Mapping[str, str]] = _no_properties
     has_snapshot: bool = True
+    merges_manifests: bool = False
 
     @property
     def kind(self) -> Operation:
@@ -238,7 +243,32 @@ class _LoadSnapshot(_SnapshotProducer["_LoadSnapshot"]):
         ]
         kept += self._delete_manifests(of_deletes, oldest=self._oldest(kept))
         self._check_dropped()
-        return kept
+        return self._merged(kept) if self._change.merges_manifests else kept
+
+    def _merged(self, manifests: Sequence[ManifestFile]) -> list[ManifestFile]:
+        """Write neighbouring small manifests of one spec and content together; one is in memory at a time."""
+        merged: list[ManifestFile] = []
+        waiting: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
+        for one in manifests:
+            if one.manifest_length >= MANIFEST_BYTES // 2 or one.added_snapshot_id == self._snapshot_id:
+                merged.append(one)
+                continue
+            group = waiting[one.content, one.partition_spec_id]
+            group.append(one)
+            if sum(each.manifest_length for each in group) >= MANIFEST_BYTES:
+                merged.append(self._together(group))
+                group.clear()
+        return merged + [self._together(group) for group in waiting.values() if group]
+
+    def _together(self, group: Sequence[ManifestFile]) -> ManifestFile:
+        if len(group) == 1:
+            return group[0]
+        entries = (
+            _with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id)
+            for one in group
+            for entry in one.fetch_manifest_entry(self._io, discard_deleted=True)
+        )
+        return self._write(group[0].content, group[0].partition_spec_id, entries)
 
     def _delete_manifests(self, manifests: Sequence[ManifestFile], *, oldest: int) -> list[ManifestFile]:
         """Return the manifests of delete files, without those that leave or are older than every data file."""
