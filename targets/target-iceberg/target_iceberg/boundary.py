@@ -50,11 +50,11 @@ class Boundary:
         if snapshot_id is None or not isinstance(part, dict) or "replication_key_value" not in part:
             return None
         text = part["replication_key_value"]
-        column = _column(table, part.get("replication_key"))
+        column = column_of(table, part.get("replication_key"))
         if column is None or text is None:
             return None
         kind = schema_from_iceberg(table.schema()).field(column).type
-        value = _as_value(text, kind)
+        value = as_value(text, kind)
         if value is None:
             LOGGER.warning(
                 "column %s: the bookmark does not read as its type; rows at it may come twice", column
@@ -81,7 +81,7 @@ class Boundary:
         return batch.filter(keep), len(dropped)
 
 
-def _column(table: Table, name: Any) -> str | None:
+def column_of(table: Table, name: Any) -> str | None:
     """Return the table's column for a column of the source, whose name it may not share."""
     remembered = json.loads(table.properties.get(NAMES, "{}")).get("columns", {})
     column = remembered.get(name, name)
@@ -94,7 +94,7 @@ def _is_at(batch: pa.RecordBatch, column: str, value: pa.Scalar) -> pa.BooleanAr
     return pc.fill_null(pc.equal(values, value), False)
 
 
-def _as_value(text: Any, kind: pa.DataType) -> pa.Scalar | None:
+def as_value(text: Any, kind: pa.DataType) -> pa.Scalar | None:
     """Return a bookmark's value in the column's type; None when it does not read as one."""
     try:
         if isinstance(text, str) and pa.types.is_timestamp(kind):

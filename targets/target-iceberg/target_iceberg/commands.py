@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,3 +91,37 @@ def inspect(session: Session, *, streams: tuple[str, ...], wants_json: bool) -> 
         print_json(tables)
     else:
         click.echo(inspection.as_text(tables))
+
+
+@commands.command("verify")
+@click.option("--show-values", is_flag=True, help="Show the values that differ; keys are always shown.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0, 10_000),
+    default=20,
+    show_default=True,
+    help="Examples of each kind of difference.",
+)
+@as_json
+@on_a_lake
+def verify(session: Session, *, show_values: bool, limit: int, wants_json: bool) -> None:
+    """Compare the tables with a tap's messages on stdin, row by row; exit code 1 when they differ.
+
+    The tap must read from its start, without a state, and to its end: `icetap verify` runs it so, and sees to it.
+    """
+    from target_iceberg import differences, verification  # noqa: PLC0415 - other commands do without DuckDB
+    from target_iceberg.target import pipeline_name  # noqa: PLC0415 - which imports the commands
+
+    findings = verification.verify(
+        sys.stdin.buffer,
+        catalog=session.catalog,
+        config=session.config,
+        pipeline=pipeline_name(session.config),
+        termination=session.termination,
+        limit=limit,
+    )
+    if wants_json:
+        print_json(differences.as_json(findings, show_values=show_values))
+    else:
+        click.echo(REDACTOR.redact(differences.as_text(findings, show_values=show_values)))
+    sys.exit(0 if all(one.is_equal for one in findings) else 1)
