@@ -53,7 +53,7 @@ class Appending:
 
     def open(self) -> None:
         """Get ready for rows."""
-        self._stage = self._stage or self._job.new_stage()
+        self._stage = self._stage or self._job.new_stage(splits=True)
 
     def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None) -> None:
         """Stage rows, except those at the bookmark that the table has already."""

@@ -63,6 +63,7 @@ class FullRead:
             return
         job, target = self._job, self._job.target
         files, superseded = stage.finish()
+        stage.release()
         if self._is_stored(files):
             delete_files(target.table, files)
             job.counts.unchanged += stage.rows

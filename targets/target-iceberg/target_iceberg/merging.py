@@ -81,6 +81,7 @@ class Merging:
         if target.commit(build) is None:
             self.take_over(stage)
             return
+        stage.release()
         counts.inserted += sum(data_file.record_count for data_file in files)
         counts.repeated += superseded
         self._keys_rise = stage.key_range is not None

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import override
 
 from icetap.tables import read_data_file
 from icetap.types import schema_from_iceberg
 from target_iceberg.keys import KeyOrder, latest_rows
+from target_iceberg.layout import Layout
 from target_iceberg.writer import DataFileWriter, delete_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
@@ -32,7 +34,8 @@ DELETED = "__deleted"
 class DirectStage:
     """Rows written straight into the table's folder, in files that no snapshot lists yet.
 
-    For appends, first loads and full reads. Memory: one or two row groups, whatever the size.
+    For appends, first loads and full reads. Memory: one or two row groups, whatever the size. Rows in files
+    are in the order in which they came, unless the table's layout arranges them (see `ArrangedStage`).
     """
 
     def __init__(self, table: Table, *, schema: Schema, keys: Sequence[str], options: WriterOptions) -> None:
@@ -40,6 +43,8 @@ class DirectStage:
         self._schema = schema
         self._keys = tuple(keys)
         self._options = options
+        # Of all files of a stage: another writer may change the table's meanwhile.
+        self._layout = Layout.of(table)
         self._writer: DataFileWriter | None = None
         self._files: list[DataFile] = []
         self._order = KeyOrder(self._keys)
@@ -67,7 +72,7 @@ class DirectStage:
 
     def _write(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:
-            self._writer = DataFileWriter(self._table, schema=self._schema, options=self._options)
+            self._writer = self._new_writer()
         self._order.see(batch)
         self._writer.write(batch)
         self.rows += batch.num_rows
@@ -128,22 +133,26 @@ class DirectStage:
 
     def batches(self) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray | None]]:
         """Yield everything again in the present columns, deletes in their place."""
-        self._roll()
         deletes = list(self._deletes)
         schema = schema_from_iceberg(self._schema)
         position = 0
-        for data_file in self._files:
-            for batch in read_data_file(self._table.io, data_file, self._schema):
-                start = 0
-                while deletes and deletes[0][1] <= position + batch.num_rows:
-                    keys, at = deletes.pop(0)
-                    yield batch.slice(start, at - position - start), None
-                    start = at - position
-                    yield _padded(keys, batch.schema), pa.array([True] * keys.num_rows, pa.bool_())
-                yield batch.slice(start), None
-                position += batch.num_rows
+        for batch in self._arrived(schema):
+            start = 0
+            while deletes and deletes[0][1] <= position + batch.num_rows:
+                keys, at = deletes.pop(0)
+                yield batch.slice(start, at - position - start), None
+                start = at - position
+                yield _padded(keys, batch.schema), pa.array([True] * keys.num_rows, pa.bool_())
+            yield batch.slice(start), None
+            position += batch.num_rows
         for keys, _ in deletes:
             yield _padded(keys, schema), pa.array([True] * keys.num_rows, pa.bool_())
+
+    def _arrived(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - of other stages
+        """Yield the rows in the order in which they came, in the present columns."""
+        self._roll()
+        for data_file in self._files:
+            yield from read_data_file(self._table.io, data_file, self._schema)
 
     def discard(self) -> None:
         """Delete everything that was staged."""
@@ -152,6 +161,12 @@ class DirectStage:
             self._writer = None
         delete_files(self._table, self._files)
         self._files = []
+
+    def release(self) -> None:
+        """Forget what is held beside the files, once they are listed."""
+
+    def _new_writer(self) -> DataFileWriter:
+        return DataFileWriter(self._table, schema=self._schema, options=self._options, layout=self._layout)
 
     def _roll(self) -> None:
         if self._writer is not None:
@@ -181,13 +196,103 @@ class DirectStage:
     def _copy(self, data_file: DataFile, positions: pa.Int64Array) -> list[DataFile]:
         if not len(positions):
             return []
-        writer = DataFileWriter(self._table, schema=self._schema, options=self._options)
+        writer = self._new_writer()
         first = 0
         for batch in read_data_file(self._table.io, data_file, self._schema):
             numbers = pa.arange(first, first + batch.num_rows)
             writer.write(batch.filter(pc.is_in(numbers, value_set=positions)))
             first += batch.num_rows
         return writer.close()
+
+
+class ArrangedStage(DirectStage):
+    """Rows for a table that is partitioned or sorted: spooled as they come, written when they are complete.
+
+    In the files rows stand in another order than they came in, and which of them a STATE covers, or which is
+    the newest of its key, is known only by that. Memory: the spool's, then the writer's.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        schema: Schema,
+        keys: Sequence[str],
+        options: WriterOptions,
+        memory_bytes: int,
+    ) -> None:
+        super().__init__(table, schema=schema, keys=keys, options=options)
+        self._spool = Spool(keys=keys, memory_bytes=memory_bytes)
+
+    @override
+    def use_schema(self, schema: Schema) -> None:
+        self._schema = schema
+
+    @override
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._order.see(batch)
+        self._spool.write(batch)
+        self.rows += batch.num_rows
+
+    @override
+    def finish(self) -> tuple[list[DataFile], int]:
+        schema = schema_from_iceberg(self._schema)
+        rows = self._arrived(schema)
+        if self._keys and not self._order.is_strict:
+            kept = latest_rows(self._arrived_keys(), self._deletes, keys=self._keys)
+            self.rows, rows = len(kept), self._spool.rows_of(kept, schema)
+        self._files = self._written(rows)
+        return self._files, self._spool.rows - self.rows
+
+    @override
+    def split_at_mark(self) -> tuple[list[DataFile], list[DataFile]]:
+        schema = schema_from_iceberg(self._schema)
+        covered = self._written(_piece(self._arrived(schema), 0, self._rows_at_mark))
+        self._files = covered  # known to `discard`, should the rest fail
+        rest = self._written(_piece(self._arrived(schema), self._rows_at_mark, self.rows))
+        self._files = [*covered, *rest]
+        self.release()
+        return covered, rest
+
+    @override
+    def discard(self) -> None:
+        super().discard()
+        self.release()
+
+    @override
+    def release(self) -> None:
+        self._spool.close()
+
+    def _written(self, rows: Iterable[pa.RecordBatch]) -> list[DataFile]:
+        writer = self._new_writer()
+        try:
+            for batch in rows:
+                writer.write(batch)
+            return writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+
+    def _arrived_keys(self) -> Iterator[pa.RecordBatch]:
+        fields = schema_from_iceberg(self._schema)
+        schema = pa.schema([fields.field(key) for key in self._keys])
+        for batch in self._spool.batches(self._keys):
+            yield as_schema(batch, schema)
+
+    @override
+    def _arrived(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for batch in self._spool.batches():
+            yield as_schema(batch, schema)
+
+
+def _piece(batches: Iterable[pa.RecordBatch], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows with the numbers from `start` to before `stop`."""
+    first = 0
+    for batch in batches:
+        low, high = max(start - first, 0), min(stop - first, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        first += batch.num_rows
 
 
 def _runs(batch: pa.RecordBatch, deleted: pa.BooleanArray) -> Iterator[tuple[pa.RecordBatch, bool]]:
