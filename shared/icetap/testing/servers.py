@@ -8,6 +8,7 @@ machine, a package that its own package client fetches into the cache folder (`I
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 FETCH_SECONDS = 900.0
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+SELF_FETCHING_GO = (1, 21)
 
 
 class NotAvailableError(Exception):
@@ -110,8 +112,8 @@ def maven_jars(name: str, artifacts: Sequence[str], *, transitive: bool = False)
 
     Args:
         name: The folder's name; another set of artifacts needs another one.
-        artifacts: `group:artifact:version`.
-        transitive: Fetch what they depend on, too.
+        artifacts: `group:artifact:version`, or `group:artifact:version:classifier`.
+        transitive: Fetch what they depend on, too; never for those with a classifier, which accompany another jar.
 
     Raises:
         NotAvailableError: When Maven is missing or cannot fetch them.
@@ -132,6 +134,34 @@ def maven_jars(name: str, artifacts: Sequence[str], *, transitive: bool = False)
     return sorted((folder / "libs").glob("*.jar"))
 
 
+def go_program(module: str, version: str) -> Path:
+    """Build a Go program into the cache folder, once; return its path.
+
+    Args:
+        module: The path of its package, such as `github.com/versity/versitygw/cmd/versitygw`.
+        version: Such as `v1.8.0`.
+
+    Raises:
+        NotAvailableError: When there is no Go that can fetch newer ones of itself, or the program cannot be built.
+    """
+    name = module.rsplit("/", 1)[-1]
+    folder = cache_folder(f"{name}-{version}")
+    if not (folder / name).exists():
+        fetch([_go(), "install", f"{module}@{version}"], environ={"GOBIN": str(folder), "GOFLAGS": ""})
+    return folder / name
+
+
+def _go() -> str:
+    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if found is None:
+        raise NotAvailableError("the program 'go' is not installed")
+    said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
+    numbers = re.findall(r"\d+", said)
+    if tuple(map(int, numbers[:2])) < SELF_FETCHING_GO:
+        raise NotAvailableError(f"{said.strip() or 'go'} is too old; go 1.21 and later fetch what they need")
+    return found
+
+
 def python_environment(name: str, requirements: Sequence[str]) -> Path:
     """Make a virtual environment in the cache folder, once; return its Python.
 
@@ -148,8 +178,8 @@ def python_environment(name: str, requirements: Sequence[str]) -> Path:
     return python
 
 
-def fetch(command: Sequence[str]) -> None:
-    """Run a package client.
+def fetch(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> None:
+    """Run a package client, with these variables added.
 
     Raises:
         NotAvailableError: When it fails, with the last line that it said.
@@ -161,6 +191,7 @@ def fetch(command: Sequence[str]) -> None:
             text=True,
             timeout=FETCH_SECONDS,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environ or {})},
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -177,6 +208,8 @@ def started(
     answers: Callable[[], bool],
     folder: Path,
     environ: Mapping[str, str] | None = None,
+    user: str | None = None,
+    stop_signal: int = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a server, wait until it answers, and stop it at the end: this process alone, by its id.
 
@@ -185,6 +218,8 @@ def started(
         answers: Whether the server can be used; asked ten times a second.
         folder: Where it runs; its output goes to `server.log` in there.
         environ: Variables to add.
+        user: Who runs it, for servers that refuse root; only root may say so.
+        stop_signal: What makes it end soon and in order.
 
     Raises:
         NotAvailableError: When it ends, or does not answer within `START_SECONDS`.
@@ -198,12 +233,13 @@ def started(
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**os.environ, **(environ or {})},
+            user=user,
         )
     try:
         _wait_for(process, answers, log)
         yield process
     finally:
-        stop(process)
+        stop(process, stop_signal=stop_signal)
 
 
 def _wait_for(process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
@@ -216,10 +252,10 @@ def _wait_for(process: subprocess.Popen[bytes], answers: Callable[[], bool], log
         time.sleep(0.1)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes], *, stop_signal: int = signal.SIGTERM) -> None:
     """Stop a process that a test started: SIGTERM, and SIGKILL when that does not help."""
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(stop_signal)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -244,14 +280,18 @@ def _uv() -> list[str]:
 
 
 def _pom(artifacts: Sequence[str]) -> str:
-    dependencies = "".join(
-        "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
-            *artifact.split(":")
-        )
-        for artifact in artifacts
-    )
     return (
         '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
         "<groupId>icetap</groupId><artifactId>test-servers</artifactId><version>1</version>"
-        f"<dependencies>{dependencies}</dependencies></project>"
+        f"<dependencies>{''.join(map(_dependency, artifacts))}</dependencies></project>"
+    )
+
+
+def _dependency(artifact: str) -> str:
+    group, name, version, *classifier = artifact.split(":")
+    alone = "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
+    return (
+        f"<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version>"
+        + (f"<classifier>{classifier[0]}</classifier>{alone}" if classifier else "")
+        + "</dependency>"
     )
