@@ -106,6 +106,20 @@ CONFIG = th.PropertiesList(
         description="The name under which the catalog keeps its tables.",
     ),
     th.Property(
+        "timeout_seconds",
+        th.NumberType(minimum=1),
+        default=60,
+        title="Time-out",
+        description="Seconds without a word from a REST catalog after which a request is given up.",
+    ),
+    th.Property(
+        "max_retries",
+        th.IntegerType(minimum=0, maximum=20),
+        default=5,
+        title="Retries",
+        description="How often a call to a catalog that is locked, away or overloaded is repeated; 0.5 to 30 s lie between.",
+    ),
+    th.Property(
         "namespace",
         th.StringType,
         default="raw",
