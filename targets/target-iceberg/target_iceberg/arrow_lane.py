@@ -18,7 +18,6 @@ import pyarrow as pa
 from icetap.columnar.batches import BATCH_FILE
 from icetap.errors import ConfigurationError, DataError
 from target_iceberg.conform import cast_exactly
-from target_iceberg.scalars import outside_years
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -242,12 +241,3 @@ _FAMILIES = (
     lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
     lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
 )
-
-
-def rows_beyond_years(batch: pa.RecordBatch) -> dict[int, str]:
-    """Return the rows with an instant or a date outside the years 1 to 9999, and the column."""
-    found: dict[int, str] = {}
-    for one in batch.schema:
-        for row in outside_years(batch.column(one.name)):
-            found.setdefault(row, one.name)
-    return found

@@ -1,4 +1,4 @@
-"""Arrow values cast to the types of a table's columns: exactly, or not at all."""
+"""Arrow values cast to the types of a table's columns: exactly, or not at all (then null, by `lenient`)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.types import kind_of
+from target_iceberg.lenient import Losses, cast_leniently, from_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 _EXACT = 2**53
 _SAFE_ROUND_TRIP = 2**62
 
 
 def conform_columns(
-    batch: pa.RecordBatch, schema: pa.Schema, *, mapping: Mapping[str, str], overflow: Mapping[str, str]
+    batch: pa.RecordBatch,
+    schema: pa.Schema,
+    *,
+    mapping: Mapping[str, str],
+    overflow: Mapping[str, str],
+    nulling: AbstractSet[str],
+    losses: Losses,
 ) -> pa.RecordBatch:
     """Return the batch with the columns of `schema`.
 
@@ -28,6 +36,8 @@ def conform_columns(
         schema: The columns wanted.
         mapping: Own column -> wanted column; wanted columns without a source are null.
         overflow: Own integer column -> wanted column for what its double column cannot hold.
+        nulling: Own columns whose values become null where they do not fit.
+        losses: Takes the count of those values.
 
     Raises:
         pa.ArrowInvalid: When a value does not fit its column exactly.
@@ -45,7 +55,10 @@ def conform_columns(
             beyond = pc.if_else(inexact, array, pa.scalar(None, array.type))
             arrays[overflow[own]] = cast_exactly(beyond, source, to=schema.field(overflow[own]))
             array = pc.if_else(inexact, pa.scalar(None, array.type), array)
-        arrays[wanted] = cast_exactly(array, source, to=schema.field(wanted))
+        if own in nulling:
+            arrays[wanted] = cast_leniently(array, source, to=schema.field(wanted), path=own, losses=losses)
+        else:
+            arrays[wanted] = cast_exactly(array, source, to=schema.field(wanted))
     columns = [
         arrays[one.name] if one.name in arrays else pa.nulls(batch.num_rows, one.type) for one in schema
     ]
@@ -77,11 +90,11 @@ def cast_exactly(array: pa.Array, source: pa.Field, *, to: pa.Field) -> pa.Array
     if pa.types.is_struct(new):
         return _cast_struct(array, old, to=new)
     if pa.types.is_map(new):
-        array = _from_start(array)
+        array = from_start(array)
         items = cast_exactly(array.items, old.item_field, to=new.item_field)
         return pa.MapArray.from_arrays(array.offsets, array.keys, items, type=new, mask=array.is_null())
     if pa.types.is_list(new):
-        array = _from_start(array)
+        array = from_start(array)
         values = cast_exactly(array.values, old.value_field, to=new.value_field)
         return pa.ListArray.from_arrays(array.offsets, values, type=new, mask=array.is_null())
     if pa.types.is_integer(old) and pa.types.is_float64(new):
@@ -90,11 +103,6 @@ def cast_exactly(array: pa.Array, source: pa.Field, *, to: pa.Field) -> pa.Array
             raise pa.ArrowInvalid("an integer that no double equals")
         return array.cast(new, safe=False)
     return array.cast(new)
-
-
-def _from_start(array: pa.Array) -> pa.Array:
-    """Return a slice as an array of its own: offsets and children then begin at its first value."""
-    return pa.concat_arrays([array, array[:0]]) if array.offset else array
 
 
 def _cast_struct(array: pa.StructArray, old: pa.StructType, *, to: pa.StructType) -> pa.Array:

@@ -3,25 +3,28 @@
 `plan_evolution` compares schemas and changes nothing. `evolve` finds a place for every column: the
 table's column when its type takes the values exactly, else the column promoted as Iceberg allows, else a
 variant column named after its type (`amount__long`). `freeze` lists every difference as a violation.
-The values themselves are cast by `conform`.
+`discard` changes nothing: columns without a place are left out, values that do not fit become null, and
+both are counted. The values themselves are cast by `conform`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from icetap.records.names import plain_identifier, snake_case
 from icetap.types import kind_of, promotion, variant_suffix
+from target_iceberg.column_rules import ColumnRules
 from target_iceberg.conform import conform_columns, inexact_in_double
+from target_iceberg.lenient import Losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Policy = Literal["evolve", "freeze"]
 MAX_PRECISION = 38
+EVOLVE = ColumnRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class Evolution:
     """Column of the table -> its wider type; structs may have gained members."""
     overflow: dict[str, str] = field(default_factory=dict)
     """Incoming integer column -> the column for those of its values that its double column cannot hold."""
+    discarded: frozenset[str] = frozenset()
+    """Incoming columns that are left out."""
+    nulling: frozenset[str] = frozenset()
+    """Incoming columns of another type than the table's: their values that do not fit become null."""
     announcements: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     """Differences that the policy does not allow; when there are any, nothing may be loaded."""
@@ -58,7 +65,7 @@ def plan_evolution(
     table: pa.Schema,
     incoming: pa.Schema,
     *,
-    policy: str = "evolve",
+    rules: ColumnRules = EVOLVE,
     names: Mapping[str, Any] | None = None,
     identifier_case: str = "keep",
 ) -> Evolution:
@@ -67,18 +74,18 @@ def plan_evolution(
     Args:
         table: The table's columns with `icetap.kind` metadata; none for a table to be created.
         incoming: The stream's columns; those that are not nullable are keys.
-        policy: `evolve` or `freeze`.
+        rules: What a difference does, column by column.
         names: `Evolution.names` as remembered in the table's properties, None at first.
         identifier_case: `keep` or `snake`: how the table's columns are named.
     """
-    plan = _Plan(table, policy=policy, names=names or {}, identifier_case=identifier_case)
+    plan = _Plan(table, rules=rules, names=names or {}, identifier_case=identifier_case)
     targets = plan.names_for(incoming)
     for one in incoming:
         plan.place(one, targets[one.name])
     return plan.evolution()
 
 
-def with_overflow(evolution: Evolution, batch: pa.RecordBatch, *, policy: str = "evolve") -> Evolution:
+def with_overflow(evolution: Evolution, batch: pa.RecordBatch, *, rules: ColumnRules = EVOLVE) -> Evolution:
     """Return the evolution with a place for integers of this batch that a double column cannot hold.
 
     It is the same object when every value fits, so the check may be made for every batch.
@@ -87,6 +94,7 @@ def with_overflow(evolution: Evolution, batch: pa.RecordBatch, *, policy: str = 
         name
         for name, target in evolution.mapping.items()
         if name not in evolution.overflow
+        and name not in evolution.nulling
         and name in batch.schema.names
         and pa.types.is_integer(batch.schema.field(name).type)
         and pa.types.is_floating(evolution.schema.field(target).type)
@@ -94,31 +102,43 @@ def with_overflow(evolution: Evolution, batch: pa.RecordBatch, *, policy: str = 
     ]
     if not missing:
         return evolution
-    plan = _Plan.going_on(evolution, policy=policy)
+    plan = _Plan.going_on(evolution, rules=rules)
     for name in missing:
         plan.set_overflow(batch.schema.field(name), evolution.mapping[name])
     return plan.evolution()
 
 
-def conform(batch: pa.RecordBatch, evolution: Evolution) -> pa.RecordBatch:
+def conform(batch: pa.RecordBatch, evolution: Evolution, *, losses: Losses | None = None) -> pa.RecordBatch:
     """Return the rows with the table's columns, in the table's order; columns the batch lacks are null.
+
+    What `discard` leaves out is added to `losses`.
 
     Raises:
         pa.ArrowInvalid: When a value does not fit exactly, which `with_overflow` would have shown.
         ValueError: When the evolution was planned without one of the batch's columns.
     """
-    return conform_columns(batch, evolution.schema, mapping=evolution.mapping, overflow=evolution.overflow)
+    losses = losses or Losses()
+    for name in evolution.discarded.intersection(batch.schema.names):
+        losses.discard(name, batch.column(name))
+    return conform_columns(
+        batch.select([name for name in batch.schema.names if name not in evolution.discarded]),
+        evolution.schema,
+        mapping=evolution.mapping,
+        overflow=evolution.overflow,
+        nulling=evolution.nulling,
+        losses=losses,
+    )
 
 
 class _Plan:
     """Collects the evolution, column by column."""
 
     def __init__(
-        self, table: pa.Schema, *, policy: str, names: Mapping[str, Any], identifier_case: str
+        self, table: pa.Schema, *, rules: ColumnRules, names: Mapping[str, Any], identifier_case: str
     ) -> None:
         self._is_new = not len(table)
         self._fields: dict[str, pa.Field] = {one.name: one for one in table}
-        self._frozen = policy == "freeze" and not self._is_new
+        self._rules = rules
         self._case = identifier_case
         self._columns: dict[str, str] = dict(names.get("columns", {}))
         self._variants: dict[str, str] = dict(names.get("variants", {}))
@@ -126,17 +146,21 @@ class _Plan:
         self._overflow: dict[str, str] = {}
         self._add: list[str] = []
         self._promote: dict[str, pa.DataType] = {}
+        self._discarded: set[str] = set()
+        self._nulling: set[str] = set()
         self._announcements: list[str] = []
         self._violations: list[str] = []
 
     @classmethod
-    def going_on(cls, evolution: Evolution, *, policy: str) -> _Plan:
+    def going_on(cls, evolution: Evolution, *, rules: ColumnRules) -> _Plan:
         """Start from an evolution that is to be extended."""
-        plan = cls(evolution.schema, policy=policy, names=evolution.names, identifier_case="keep")
+        plan = cls(evolution.schema, rules=rules, names=evolution.names, identifier_case="keep")
         plan._mapping = dict(evolution.mapping)
         plan._overflow = dict(evolution.overflow)
         plan._add = [one.name for one in evolution.add]
         plan._promote = dict(evolution.promote)
+        plan._discarded = set(evolution.discarded)
+        plan._nulling = set(evolution.nulling)
         plan._announcements = list(evolution.announcements)
         plan._violations = list(evolution.violations)
         return plan
@@ -149,6 +173,8 @@ class _Plan:
             add=[self._fields[name] for name in self._add],
             promote=self._promote,
             overflow=self._overflow,
+            discarded=frozenset(self._discarded),
+            nulling=frozenset(self._nulling),
             announcements=self._announcements,
             violations=self._violations,
         )
@@ -181,7 +207,10 @@ class _Plan:
         """Find the column that takes the values of `one`."""
         present = self._fields.get(target)
         if present is None:
-            self._new(one, target, why=f"column '{target}' ({_word(one)}) is new")
+            if self._has_no_place(one):
+                self._leave_out(one)
+                return
+            self._new(one, target, source=one.name, why=f"column '{target}' ({_word(one)}) is new")
             self._mapping[one.name] = target
             return
         for name in (target, *self._variants_of(target)):
@@ -195,12 +224,38 @@ class _Plan:
             )
             self._mapping[one.name] = target
             return
+        if self._rules.policy_of(one.name) == "discard" and one.nullable:
+            self._mapping[one.name] = target
+            self._null_what_does_not_fit(one, target)
+            return
         for name in (target, *self._variants_of(target)):
             if (wider := _widened(self._fields[name], one)) is not None:
-                self._change(name, wider)
+                self._change(name, wider, source=one.name)
                 self._mapping[one.name] = name
                 return
         self._mapping[one.name] = self._new_variant(one, target)
+
+    def _has_no_place(self, one: pa.Field) -> bool:
+        """Whether a column that the table does not have is left out; keys never are."""
+        if not one.nullable:
+            return False
+        discards = self._rules.policy_of(one.name) == "discard"
+        return self._rules.leaves_out(one.name) or (discards and not self._is_new)
+
+    def _leave_out(self, one: pa.Field) -> None:
+        self._discarded.add(one.name)
+        self._columns.pop(one.name, None)
+        if not self._is_new:
+            self._announcements.append(
+                f"column '{one.name}' ({_word(one)}) is not in the table: it is left out (schema_policy: discard)"
+            )
+
+    def _null_what_does_not_fit(self, one: pa.Field, target: str) -> None:
+        self._nulling.add(one.name)
+        self._announcements.append(
+            f"column '{target}' is {_word(self._fields[target])} in the table and {_word(one)} in the stream: "
+            "what does not fit is left out (schema_policy: discard)"
+        )
 
     def _takes(self, present: pa.Field, one: pa.Field) -> bool:
         """Say whether a column takes all values as it is; a change of form is a difference too."""
@@ -210,7 +265,8 @@ class _Plan:
             return False
         self._differ(
             f"column '{present.name}' is {_word(present)} in the table and {_word(one)} in the stream: it takes "
-            + ("them as text" if _takes_text(present, one) else "integers while they are exact")
+            + ("them as text" if _takes_text(present, one) else "integers while they are exact"),
+            source=one.name,
         )
         return True
 
@@ -220,6 +276,9 @@ class _Plan:
             if fits(self._fields[name], one):
                 self._overflow[one.name] = name
                 return
+        if self._rules.policy_of(one.name) == "discard":
+            self._null_what_does_not_fit(one, target)
+            return
         self._overflow[one.name] = self._new_variant(one, target)
 
     def _variants_of(self, base: str) -> list[str]:
@@ -240,6 +299,7 @@ class _Plan:
         self._new(
             variant,
             name,
+            source=one.name,
             why=f"column '{base}' is {_word(present)} in the table and {_word(one)} in the stream: its values "
             f"go to '{name}'",
         )
@@ -253,22 +313,25 @@ class _Plan:
             candidate = f"{wanted}_{number}"
         return candidate
 
-    def _new(self, one: pa.Field, name: str, *, why: str) -> None:
+    def _new(self, one: pa.Field, name: str, *, source: str, why: str) -> None:
         # A column cannot be required of rows that are already there.
         nullable = one.nullable or not self._is_new
         self._fields[name] = one.with_name(name).with_nullable(nullable)
         self._add.append(name)
         if not self._is_new:
-            self._differ(why)
+            self._differ(why, source=source)
 
-    def _change(self, name: str, wider: pa.Field) -> None:
-        self._differ(f"column '{name}' becomes {_word(wider)}, it was {_word(self._fields[name])}")
+    def _change(self, name: str, wider: pa.Field, *, source: str) -> None:
+        self._differ(
+            f"column '{name}' becomes {_word(wider)}, it was {_word(self._fields[name])}", source=source
+        )
         self._fields[name] = wider
         if name not in self._add:
             self._promote[name] = wider.type
 
-    def _differ(self, what: str) -> None:
-        (self._violations if self._frozen else self._announcements).append(what)
+    def _differ(self, what: str, *, source: str) -> None:
+        is_frozen = not self._is_new and self._rules.policy_of(source) == "freeze"
+        (self._violations if is_frozen else self._announcements).append(what)
 
 
 # --- types ----------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.types import TIMESTAMPTZ
-from target_iceberg.arrow_lane import read_batches, rows_beyond_years
+from target_iceberg.arrow_lane import read_batches
+from target_iceberg.column_rules import NULL, ColumnRules, stricter
 from target_iceberg.json_lane import JsonLane, Unfit
+from target_iceberg.lenient import whole_or_null
 from target_iceberg.row_lane import RowLane, UnfitLineError, parse_record
 from target_iceberg.scalars import Typed, cast_text, isolate, outside_years
 from target_iceberg.undeclared import Learned
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 DELETED_AT = "_sdc_deleted_at"
 """Set on a RECORD that stands for a deleted row; never a column of the batch."""
 _NO_KEY = "a key that is missing or null"
+_NO_YEAR = "a year outside 1 to 9999"
 _PIECE_BYTES = 1 << 20
 _REST_RUNS = 16
 """After a run in which no piece went through the fast lane, this many runs do not try it."""
@@ -46,6 +49,8 @@ class Rejected:
     """What was expected; never holds data."""
     raw: str
     """The record as the tap sent it, as JSON."""
+    consequence: str = "quarantine"
+    """What becomes of it: a word of `on_rejected`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Decoded:
     rejected: list[Rejected] = field(default_factory=list)
     lossy: dict[str, int] = field(default_factory=dict)
     """Per column: values that lost digits that a double, or microseconds, cannot hold."""
+    nulled: dict[str, int] = field(default_factory=dict)
+    """Per column: values that did not fit and are null, as the contract asks."""
     new_fields: list[pa.Field] = field(default_factory=list)
     """Columns that nobody declared, and columns with such fields inside, new since the last rows."""
 
@@ -94,7 +101,17 @@ class _Findings:
 
     rejected: list[Rejected] = field(default_factory=list)
     lossy: Counter[str] = field(default_factory=Counter)
+    nulled: Counter[str] = field(default_factory=Counter)
     new_fields: list[pa.Field] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Why a row is refused."""
+
+    column: str | None
+    reason: str
+    consequence: str
 
 
 class StreamDecoder:
@@ -104,10 +121,19 @@ class StreamDecoder:
         stream: The stream's name.
         schema: The declared columns (`icetap.types.schema_from_singer`); keys are not nullable.
         record_metadata: Whether `Decoded.times` is wanted.
+        rules: What becomes of values that do not fit, column by column.
     """
 
-    def __init__(self, stream: str, schema: pa.Schema, *, record_metadata: bool = False) -> None:
+    def __init__(
+        self,
+        stream: str,
+        schema: pa.Schema,
+        *,
+        record_metadata: bool = False,
+        rules: ColumnRules | None = None,
+    ) -> None:
         self.stream = stream
+        self._rules = rules or ColumnRules()
         self._record_metadata = record_metadata
         self._learned = Learned()
         self._resting = 0
@@ -166,20 +192,24 @@ class StreamDecoder:
         deleted = pa.field(DELETED_AT, TIMESTAMPTZ)
         first_row = 1
         for whole in read_batches(file, self._declared, optional=deleted):
-            bad = {row: (name, "a year outside 1 to 9999") for row, name in rows_beyond_years(whole).items()}
-            for one in self._declared:
-                for row in _missing_keys(one, whole.column(one.name)):
-                    bad.setdefault(row, (one.name, _NO_KEY))
+            nulled: Counter[str] = Counter()
+            bad: dict[int, _Fault] = {}
+            columns = [
+                self._settle(
+                    one, Typed(column, bad=dict.fromkeys(outside_years(column), _NO_YEAR)), bad, nulled
+                )
+                for one, column in zip(whole.schema, whole.columns, strict=True)
+            ]
             rejected = [
-                Rejected(first_row + row, name, reason, _row_text(whole, row))
-                for row, (name, reason) in sorted(bad.items())
+                Rejected(
+                    first_row + row, fault.column, fault.reason, _row_text(whole, row), fault.consequence
+                )
+                for row, fault in sorted(bad.items())
             ]
             first_row += whole.num_rows
-            rows = (
-                whole.filter(pa.array([i not in bad for i in range(len(whole))], pa.bool_()))
-                if bad
-                else whole
-            )
+            rows = pa.RecordBatch.from_arrays(columns, schema=whole.schema)
+            if bad:
+                rows = rows.filter(pa.array([i not in bad for i in range(len(whole))], pa.bool_()))
             deletes = rows.column(DELETED_AT).is_valid()
             yield Decoded(
                 batch=rows.select(self._declared_names),
@@ -188,6 +218,7 @@ class StreamDecoder:
                 deleted_at=rows.column(DELETED_AT) if deletes.true_count else None,
                 times=pa.nulls(len(rows), TIMESTAMPTZ) if self._record_metadata else None,
                 rejected=rejected,
+                nulled=dict(+nulled),
             )
 
     def _parts(self, run: Run, begun: Begun | None) -> list[_Part]:
@@ -253,11 +284,17 @@ class StreamDecoder:
         batches: list[pa.RecordBatch] = []
         row = 0
         for part in parts:
-            bad = self._bad_rows(part)
+            bad: dict[int, _Fault] = {}
+            arrays = [
+                self._settle(one, column, bad, findings.nulled)
+                for one, column in zip(self._fields, part.columns, strict=False)
+            ]
+            for line, reason in part.refused.items():
+                bad[line] = _Fault(None, reason, self._rules.refusal(None))
             findings.rejected += _rejections(run, bad, offset=row)
             for one, column in zip(self._fields, part.columns, strict=False):
                 findings.lossy[one.name] += column.lossy
-            batch = self._batch(part)
+            batch = self._batch(part, arrays)
             batches.append(
                 batch.filter(pa.array([i not in bad for i in range(part.count)], pa.bool_()))
                 if bad
@@ -267,12 +304,10 @@ class StreamDecoder:
         whole = pa.concat_batches(batches) if len(batches) > 1 else batches[0]
         yield from self._by_version(whole, findings)
 
-    def _batch(self, part: _Part) -> pa.RecordBatch:
+    def _batch(self, part: _Part, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         """Return the columns of `schema` and behind them version, time and deletion."""
         arrays = [
-            column.array
-            for one, column in zip(self._fields, part.columns, strict=False)
-            if not pa.types.is_null(one.type)
+            array for one, array in zip(self._fields, arrays, strict=False) if not pa.types.is_null(one.type)
         ]
         hidden = [pa.field("", pa.int64()), pa.field("", pa.string()), pa.field("", pa.string())]
         return pa.RecordBatch.from_arrays(
@@ -280,14 +315,27 @@ class StreamDecoder:
             schema=pa.schema([*self.schema, *hidden]),
         )
 
-    def _bad_rows(self, part: _Part) -> dict[int, tuple[str | None, str]]:
-        bad: dict[int, tuple[str | None, str]] = {}
-        for one, column in zip(self._fields, part.columns, strict=False):
-            for row, reason in column.bad.items():
-                bad.setdefault(row, (one.name, reason))
-            for row in _missing_keys(one, column.array):
-                bad.setdefault(row, (one.name, _NO_KEY))
-        return bad | {row: (None, reason) for row, reason in part.refused.items()}
+    def _settle(self, one: pa.Field, column: Typed, bad: dict[int, _Fault], nulled: Counter[str]) -> pa.Array:
+        """Do with the values that do not fit what the contract says, and return the column.
+
+        Args:
+            one: The column.
+            column: Its values.
+            bad: Takes the rows that are refused.
+            nulled: Takes the number of values that are null instead.
+        """
+        is_key = not one.nullable
+        consequence = self._rules.refusal(one.name, is_key=is_key)
+        if consequence == NULL:
+            nulled[one.name] += len(column.bad)
+            return whole_or_null(column.array, list(column.bad)) if column.bad else column.array
+        faults = column.bad | {
+            row: _NO_KEY for row in _missing_keys(one, column.array) if row not in column.bad
+        }
+        for row, reason in faults.items():
+            if row not in bad or stricter(consequence, bad[row].consequence):
+                bad[row] = _Fault(one.name, reason, consequence)
+        return column.array
 
     def _by_version(self, whole: pa.RecordBatch, findings: _Findings) -> Iterator[Decoded]:
         """Cut where the version changes; the findings go with the first piece, even if it has no rows."""
@@ -305,6 +353,7 @@ class StreamDecoder:
                 times=None if instants is None else instants[start:end],
                 rejected=findings.rejected,
                 lossy=dict(+findings.lossy),
+                nulled=dict(+findings.nulled),
                 new_fields=findings.new_fields,
             )
             findings = _Findings()
@@ -385,14 +434,15 @@ class _RecordOnly(msgspec.Struct):
     record: msgspec.Raw
 
 
-def _rejections(run: Run, bad: dict[int, tuple[str | None, str]], *, offset: int) -> Iterator[Rejected]:
+def _rejections(run: Run, bad: dict[int, _Fault], *, offset: int) -> Iterator[Rejected]:
     if not bad:
         return
     lines = run.lines.split(b"\n")
-    for row, (column, reason) in sorted(bad.items()):
+    for row, fault in sorted(bad.items()):
         line = lines[offset + row]
         try:
             raw = bytes(msgspec.json.decode(line, type=_RecordOnly).record)
         except (msgspec.MsgspecError, RecursionError):
             raw = line
-        yield Rejected(run.line_of(offset + row), column, reason, raw.decode(errors="backslashreplace"))
+        text = raw.decode(errors="backslashreplace")
+        yield Rejected(run.line_of(offset + row), fault.column, fault.reason, text, fault.consequence)

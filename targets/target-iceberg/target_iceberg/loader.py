@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 
 from icetap.columnar.batches import default_batch_root
-from icetap.errors import DataError, IcetapError
+from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
 from target_iceberg import metadata, report
 from target_iceberg.arrow_lane import BatchFiles
@@ -22,8 +22,9 @@ from target_iceberg.boundary import NAMES
 from target_iceberg.commit import new_run_id
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
+from target_iceberg.lenient import Losses
 from target_iceberg.maps import StreamMaps
-from target_iceberg.quarantine import keep_rejected
+from target_iceberg.quarantine import keep_rejected, quarantine_of
 from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.run import Run
@@ -59,6 +60,8 @@ class _Stream:
     evolution: Evolution
     keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
+    has_kept: bool = False
+    """Whether rows of it were put into the quarantine table."""
     keeps_deletes: bool = False
 
     @property
@@ -155,7 +158,7 @@ class Loader:
                 f"({', '.join(keys)}). Set 'streams.{name}.key_properties' to one key."
             )
         else:
-            known.decoder = StreamDecoder(name, columns, record_metadata=settings.add_record_metadata)
+            known.decoder = _decoder(name, columns, settings)
             known.schema = message["schema"]
             self._admit(known)
 
@@ -173,7 +176,7 @@ class Loader:
         evolution = plan_evolution(
             schema_from_iceberg(table.schema()),
             everything,
-            policy=settings.schema_policy,
+            rules=settings.rules,
             names=json.loads(table.properties.get(NAMES, "{}")),
             identifier_case=settings.identifier_case,
         )
@@ -183,7 +186,7 @@ class Loader:
         load.job.is_incremental = bool(message.get("bookmark_properties"))
         stream = _Stream(
             load,
-            StreamDecoder(name, columns, record_metadata=settings.add_record_metadata),
+            _decoder(name, columns, settings),
             settings,
             message["schema"],
             evolution,
@@ -203,7 +206,13 @@ class Loader:
         self, stream: str, columns: pa.Schema, *, keys: tuple[str, ...], settings: StreamSettings
     ) -> Table:
         """Open the stream's table; a new one is planned as if an empty one were widened."""
-        planned = plan_evolution(pa.schema([]), columns, identifier_case=settings.identifier_case)
+        planned = plan_evolution(
+            pa.schema([]), columns, rules=settings.rules, identifier_case=settings.identifier_case
+        )
+        if not planned.schema.names:
+            raise ConfigurationError(
+                f"setting 'streams.{stream}.columns' leaves out every column of stream '{stream}', which has no key"
+            )
         return open_table(
             self._catalog,
             table_identifier(stream, settings=settings, pipeline=self._run.pipeline),
@@ -218,7 +227,7 @@ class Loader:
         evolution = plan_evolution(
             stream.load.target.schema_stage.columns,
             stream.columns,
-            policy=stream.settings.schema_policy,
+            rules=stream.settings.rules,
             names=json.loads(stream.load.target.names),
             identifier_case=stream.settings.identifier_case,
         )
@@ -227,8 +236,13 @@ class Loader:
     def _evolve(self, stream: _Stream, evolution: Evolution) -> None:
         if evolution.violations:
             differences = "\n  ".join(evolution.violations)
-            is_frozen = stream.settings.schema_policy == "freeze"
-            advice = ", or let the table follow it with 'schema_policy: evolve'" if is_frozen else ""
+            rules = stream.settings.rules
+            is_frozen = any(rules.policy_of(name) == "freeze" for name in stream.columns.names)
+            advice = (
+                ", let the table follow it with 'schema_policy: evolve', or leave what differs out with 'discard'"
+                if is_frozen
+                else ""
+            )
             raise DataError(
                 f"stream '{stream.load.name}' does not fit its table:\n  {differences}\nMend the source{advice}."
             )
@@ -277,9 +291,16 @@ class Loader:
         self._reject(stream, decoded.rejected)
         for column, count in decoded.lossy.items():
             stream.load.counts.lossy[column] = stream.load.counts.lossy.get(column, 0) + count
+        for column, count in decoded.nulled.items():
+            is_left_out = column in stream.evolution.discarded
+            counts = stream.load.counts
+            (counts.discarded if is_left_out else counts.nulled)[column] += count
+        if decoded.batch.num_rows:
+            self._stage(stream, decoded, input_bytes=input_bytes)
+        self._check_rejected(stream)
+
+    def _stage(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
         batch = decoded.batch
-        if not batch.num_rows:
-            return
         deleted = decoded.deleted
         if stream.keeps_deletes or (deleted is not None and stream.load.only_appends):
             batch, deleted = metadata.with_deletes(batch, decoded), None
@@ -294,11 +315,15 @@ class Loader:
             or not stream.evolution.schema.equals(stream.load.target.schema_stage.columns)
         ):
             self._admit(stream)
-        evolution = with_overflow(stream.evolution, batch, policy=stream.settings.schema_policy)
+        evolution = with_overflow(stream.evolution, batch, rules=stream.settings.rules)
         if evolution is not stream.evolution:
             self._evolve(stream, evolution)
+        losses = Losses(stream.load.counts.discarded, stream.load.counts.nulled)
         stream.load.write(
-            conform(batch, evolution), deleted=deleted, version=decoded.version, input_bytes=input_bytes
+            conform(batch, evolution, losses=losses),
+            deleted=deleted,
+            version=decoded.version,
+            input_bytes=input_bytes,
         )
 
     def _reject(self, stream: _Stream, rows: list[Rejected]) -> None:
@@ -306,16 +331,29 @@ class Loader:
             return
         stream.load.counts.rejected += len(rows)
         stream.load.counts.read += len(rows)
-        if stream.settings.on_rejected == "quarantine":
-            stream.rejected += rows
-            if len(stream.rejected) >= REJECTED_ROWS:
-                self._keep_rejected(stream)
-        elif stream.settings.on_rejected == "fail":
-            first = rows[0]
+        stream.rejected += [row for row in rows if row.consequence == "quarantine"]
+        if len(stream.rejected) >= REJECTED_ROWS:
+            self._keep_rejected(stream)
+        first = next((row for row in rows if row.consequence == "fail"), None)
+        if first is not None:
             raise DataError(
-                f"line {first.line} of the input, stream '{stream.load.name}', column '{first.column}': {first.reason}. "
+                f"line {first.line} of the input, stream '{stream.load.name}', "
+                + (f"column '{first.column}'" if first.column is not None else "the whole row")
+                + f": {first.reason}. "
                 "Mend the source, or set 'on_rejected: quarantine' to keep such rows in a table of their own."
             )
+
+    def _check_rejected(self, stream: _Stream) -> None:
+        """Stop where more rows were refused than the owner allows: what comes next is hardly better."""
+        most, refused = stream.settings.max_rejected, stream.load.counts.rejected
+        if most is None or refused <= most:
+            return
+        has_kept = stream.has_kept or stream.rejected
+        kept = f" The refused rows are in {quarantine_of(stream.load.table)}." if has_kept else ""
+        raise DataError(
+            f"stream '{stream.load.name}': {refused} rows were refused, more than 'max_rejected' ({most}) allows, "
+            f"so the run stops; what came before is loaded.{kept} Mend the source, or raise 'max_rejected'."
+        )
 
     def _state(self, value: Any) -> None:
         self._ledger.receive(value)
@@ -342,6 +380,7 @@ class Loader:
 
     def _keep_rejected(self, stream: _Stream) -> None:
         rejected, stream.rejected = stream.rejected, []
+        stream.has_kept = stream.has_kept or bool(rejected)
         keep_rejected(
             self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
         )
@@ -358,7 +397,7 @@ class Loader:
             is_cut_short: The input broke off: then its end proves nothing complete.
 
         Raises:
-            DataError: When a stream could not be committed whole, or too many rows were refused.
+            DataError: When a stream could not be committed whole.
         """
         self.is_finished = True
         for stream in self._streams.values():
@@ -375,17 +414,6 @@ class Loader:
             load = stream.load
             if load.failure:
                 yield f"stream '{load.name}': {load.failure}"
-            most = stream.settings.max_rejected
-            if most is not None and load.counts.rejected > most:
-                yield (
-                    f"stream '{load.name}': {load.counts.rejected} rows were refused, more than 'max_rejected' ({most}) "
-                    "allows"
-                    + (
-                        "; they are in the quarantine table"
-                        if stream.settings.on_rejected == "quarantine"
-                        else ""
-                    )
-                )
 
     def discard(self) -> None:
         """Remove what is staged; the next run reads it again."""
@@ -404,3 +432,7 @@ class Loader:
             seconds=time.monotonic() - self._began,
             outcome=outcome,
         )
+
+
+def _decoder(stream: str, columns: pa.Schema, settings: StreamSettings) -> StreamDecoder:
+    return StreamDecoder(stream, columns, record_metadata=settings.add_record_metadata, rules=settings.rules)

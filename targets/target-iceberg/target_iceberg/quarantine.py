@@ -77,6 +77,11 @@ def keep_rejected(
             return
 
 
+def quarantine_of(table: Table) -> str:
+    """Return the name of a table's quarantine table."""
+    return ".".join(table.name()) + SUFFIX
+
+
 def _open(catalog: Catalog, table: Table) -> Table:
     *namespace, name = table.name()
     identifier = (*namespace, name + SUFFIX)

@@ -54,6 +54,8 @@ def _stream(stream: StreamLoad, seconds: float) -> dict[str, Any]:
         "bookmark_from": stream.started_from,
         "bookmark_to": stream.bookmark,
         "lossy_values": counts.lossy,
+        "discarded_values": dict(+counts.discarded),
+        "nulled_values": dict(+counts.nulled),
         "evolved": counts.announcements,
         "warnings": counts.warnings,
         "failure": stream.failure,
@@ -78,6 +80,14 @@ def for_people(report: dict[str, Any]) -> str:
         lines += [
             f"    column '{column}': {count:,} values lost digits that its type cannot hold"
             for column, count in stream["lossy_values"].items()
+        ]
+        lines += [
+            f"    column '{column}': {count:,} values left out"
+            for column, count in stream["discarded_values"].items()
+        ]
+        lines += [
+            f"    column '{column}': {count:,} values did not fit and are null"
+            for column, count in stream["nulled_values"].items()
         ]
         if stream["failure"]:
             lines.append(f"    failed: {stream['failure']}")

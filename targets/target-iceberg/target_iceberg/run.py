@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,10 @@ class Counts:
     commits: int = 0
     files: int = 0
     lossy: dict[str, int] = field(default_factory=dict)
+    discarded: Counter[str] = field(default_factory=Counter)
+    """Per column of the source: values that its table has no place for, by `schema_policy: discard`."""
+    nulled: Counter[str] = field(default_factory=Counter)
+    """Per column of the source: values that did not fit and are null in the table."""
     snapshot_id: int | None = None
     announcements: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

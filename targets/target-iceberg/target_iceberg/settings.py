@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import typing as th
 
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
+from target_iceberg.column_rules import ON_REJECTED, SCHEMA_POLICIES, ColumnRules, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOAD_METHODS = ("auto", "append-only", "upsert", "overwrite")
-SCHEMA_POLICIES = ("evolve", "freeze")
-REJECTED = ("quarantine", "fail", "skip")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class StreamSettings:
 
     load_method: str = "auto"
     schema_policy: str = "evolve"
-    on_rejected: str = "quarantine"
+    on_rejected: str | None = None
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     max_rejected: int | None = None
     key_properties: tuple[str, ...] | None = None
     on_state_mismatch: str = "stop"
@@ -41,7 +41,15 @@ class StreamSettings:
     flush_seconds: int = 300
     target_file_size_mb: int = 256
     compression: str = "zstd"
+    expire_days: float = 5.0
+    keep_snapshots: int = 10
+    orphan_days: float = 3.0
     add_record_metadata: bool = False
+
+    @property
+    def rules(self) -> ColumnRules:
+        """The contract of each column."""
+        return ColumnRules(self.schema_policy, self.on_rejected, self.columns)
 
 
 _PER_STREAM = frozenset(field.name for field in fields(StreamSettings))
@@ -50,27 +58,47 @@ _PER_STREAM = frozenset(field.name for field in fields(StreamSettings))
 def stream_settings(config: Mapping[str, Any], stream: str) -> StreamSettings:
     """Return the settings of one stream: an exact name beats a pattern, the later pattern the earlier.
 
+    Patterns of columns count in that order too, so that those of the stream's own entry come last.
+
     Raises:
         ConfigurationError: For an option under `streams` that the loader does not have.
     """
     values = {name: config[name] for name in _PER_STREAM if config.get(name) is not None}
     streams = config.get("streams") or {}
+    columns: dict[str, Mapping[str, str]] = {}
+    matching = []
     for pattern, options in streams.items():
-        unknown = sorted(set(options) - _PER_STREAM)
-        if unknown:
-            raise ConfigurationError(
-                f"setting 'streams.{pattern}' has no option '{unknown[0]}'{did_you_mean(unknown[0], _PER_STREAM)}"
-            )
+        _check_options(options, where=f"streams.{pattern}")
         if pattern != stream and fnmatch.fnmatchcase(stream, pattern):
-            values |= options
-    values |= streams.get(stream) or {}
+            matching.append(options)
+    for options in [*matching, streams.get(stream) or {}]:
+        values |= options
+        for column, rules in (options.get("columns") or {}).items():
+            columns[column] = {**columns.pop(column, {}), **rules}
+    values["columns"] = columns
     if values.get("key_properties") is not None:
         values["key_properties"] = tuple(values["key_properties"])
     return StreamSettings(**values)
 
 
+def _check_options(options: Mapping[str, Any], *, where: str) -> None:
+    for name, value in options.items():
+        if name not in _PER_STREAM:
+            raise ConfigurationError(
+                f"setting '{where}' has no option '{name}'{did_you_mean(name, _PER_STREAM)}"
+            )
+        if name == "columns" and value is not None:
+            check_columns(value, where=where)
+        allowed = [one for one in CONFIG["properties"].get(name, {}).get("enum", ()) if one is not None]
+        if allowed and value is not None and value not in allowed:
+            raise ConfigurationError(
+                f"setting '{where}.{name}' is '{value}'; expected one of {', '.join(allowed)}"
+                f"{did_you_mean(str(value), allowed)}"
+            )
+
+
 def _choice(
-    name: str, allowed: tuple[str, ...], *, default: str, title: str, description: str
+    name: str, allowed: tuple[str, ...], *, default: str | None, title: str, description: str
 ) -> th.Property[str]:
     return th.Property(
         name,
@@ -157,20 +185,23 @@ CONFIG = th.PropertiesList(
         SCHEMA_POLICIES,
         default="evolve",
         title="Schema policy",
-        description="`evolve` adds columns and widens types; `freeze` stops with a list of the differences.",
+        description="`evolve` adds columns and widens types; `freeze` stops with a list of the differences; "
+        "`discard` keeps the table as it is and counts what it leaves out.",
     ),
     _choice(
         "on_rejected",
-        REJECTED,
-        default="quarantine",
+        ON_REJECTED,
+        default=None,
         title="Rejected rows",
-        description="Where a row goes that does not fit its column: the table `<table>__rejected`, a stop, or only a count.",
+        description="Where a row goes that does not fit: the table `<table>__rejected`, a stop, or only a count. "
+        "Empty: `quarantine`; with `schema_policy: freeze`, `fail`.",
     ),
     th.Property(
         "max_rejected",
         th.IntegerType(minimum=0),
         title="Most rejected rows",
-        description="With more rejected rows than this in a stream, the run ends with an exit code that is not 0.",
+        description="With more rejected rows than this in a stream, the run stops there with exit code 3. What came "
+        "before is loaded.",
     ),
     _choice(
         "on_state_mismatch",
@@ -296,6 +327,27 @@ CONFIG = th.PropertiesList(
         description="Levels of objects that are flattened.",
     ),
     th.Property(
+        "expire_days",
+        th.NumberType(minimum=0),
+        default=5,
+        title="Days of snapshots",
+        description="`target-iceberg maintain` expires snapshots that are older than so many days.",
+    ),
+    th.Property(
+        "keep_snapshots",
+        th.IntegerType(minimum=1),
+        default=10,
+        title="Snapshots kept",
+        description="So many of the newest snapshots `target-iceberg maintain` keeps, however old they are.",
+    ),
+    th.Property(
+        "orphan_days",
+        th.NumberType(minimum=1),
+        default=3,
+        title="Age of orphans",
+        description="`target-iceberg maintain` deletes files that no snapshot needs when they are older than so many days.",
+    ),
+    th.Property(
         "report_path",
         th.StringType,
         title="Report file",
@@ -305,8 +357,11 @@ CONFIG = th.PropertiesList(
         "streams",
         th.ObjectType(additional_properties=th.ObjectType(additional_properties=True)),
         title="Options of streams",
-        description="Options for single streams, by name or pattern. An exact name beats a pattern.",
-        examples=[{"orders": {"load_method": "append-only"}}],
+        description="Options for single streams, by name or pattern. An exact name beats a pattern. Under `columns`, "
+        "`schema_policy` and `on_rejected` for single columns, by name or pattern too.",
+        examples=[
+            {"orders": {"load_method": "append-only", "columns": {"debug_*": {"schema_policy": "discard"}}}}
+        ],
     ),
 ).to_dict()
 """JSON Schema of the loader's settings."""

@@ -367,10 +367,12 @@ def _map(kind: pa.MapType, values: Sequence[dict[str, Any] | None]) -> Typed:
     offsets = _offsets(values)
     present = [value for value in values if value is not None]
     keys = build(kind.key_field, [key for value in present for key in value])
+    # The row with a key that is refused is refused; until then Arrow has no map with a null key.
+    names = keys.array.fill_null("") if keys.bad else keys.array
     items = build(kind.item_field, [item for value in present for item in value.values()])
     array = pa.MapArray.from_arrays(
         pa.array(offsets, pa.int32()),
-        keys.array,
+        names,
         items.array,
         type=pa.map_(kind.key_field, settled(kind.item_field)),
         mask=_absent(values),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from icetap.types import json_field
+from target_iceberg.column_rules import ColumnRules
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -120,7 +121,7 @@ def test_a_wider_type_that_iceberg_allows_is_promoted(table, incoming, wider):
 )
 def test_a_narrower_type_goes_in_as_it_is(table, incoming, values):
     for policy in ("evolve", "freeze"):
-        evolution = plan(table, incoming, policy=policy)
+        evolution = plan(table, incoming, rules=ColumnRules(policy))
 
         assert not evolution.is_change
         assert (evolution.announcements, evolution.violations) == ([], [])
@@ -293,7 +294,7 @@ def test_freeze_lists_every_difference_and_changes_nothing():
         ("a", pa.int64()), ("b", pa.int64()), ("c", pa.int64()), ("d", pa.int64()), ("e", struct(y=pa.int64())), ("f", pa.date32())
     )  # fmt: skip
 
-    evolution = plan_evolution(table, incoming, policy="freeze")
+    evolution = plan_evolution(table, incoming, rules=ColumnRules("freeze"))
 
     assert len(evolution.violations) == 6
     assert [violation.split("'")[1] for violation in evolution.violations] == ["a", "b", "c", "d", "e", "f"]
@@ -304,28 +305,32 @@ def test_freeze_takes_variants_that_are_there_already_and_creates_new_tables():
     first = plan(pa.bool_(), pa.int64())
 
     assert (
-        plan_evolution(first.schema, schema(("v", pa.int64())), policy="freeze", names=first.names).violations
+        plan_evolution(
+            first.schema, schema(("v", pa.int64())), rules=ColumnRules("freeze"), names=first.names
+        ).violations
         == []
     )
-    assert plan_evolution(pa.schema([]), schema(("v", pa.int64())), policy="freeze").violations == []
+    assert (
+        plan_evolution(pa.schema([]), schema(("v", pa.int64())), rules=ColumnRules("freeze")).violations == []
+    )
 
 
 def test_freeze_stops_at_integers_that_a_double_column_cannot_hold():
-    frozen = plan(pa.float64(), pa.float64(), policy="freeze")
+    frozen = plan(pa.float64(), pa.float64(), rules=ColumnRules("freeze"))
     assert frozen.violations == []
     taken = plan(pa.float64(), pa.int64())
     batch = pa.RecordBatch.from_arrays(
         [pa.array([1], pa.int64()), pa.array([2**53 + 1], pa.int64())], schema=schema(("v", pa.int64()))
     )
 
-    assert len(with_overflow(taken, batch, policy="freeze").violations) == 1
+    assert len(with_overflow(taken, batch, rules=ColumnRules("freeze")).violations) == 1
 
 
 @pytest.mark.parametrize("policy", ["evolve", "freeze"])
 def test_a_key_never_moves_to_another_column(policy):
     incoming = pa.schema([pa.field("id", pa.string(), nullable=False)])
 
-    evolution = plan_evolution(schema(), incoming, policy=policy)
+    evolution = plan_evolution(schema(), incoming, rules=ColumnRules(policy))
 
     assert len(evolution.violations) == 1
     assert "key 'id'" in evolution.violations[0]
