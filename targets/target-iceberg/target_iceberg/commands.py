@@ -125,3 +125,61 @@ def verify(session: Session, *, show_values: bool, limit: int, wants_json: bool)
     else:
         click.echo(REDACTOR.redact(differences.as_text(findings, show_values=show_values)))
     sys.exit(0 if all(one.is_equal for one in findings) else 1)
+
+
+@commands.command("maintain")
+@click.argument("streams", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
+@click.option(
+    "--compact/--no-compact", default=True, help="Write small files and those with many deletes again."
+)
+@click.option(
+    "--expire/--no-expire", default=True, help="Remove old snapshots and the files that only they need."
+)
+@click.option(
+    "--sweep/--no-sweep", default=True, help="Delete old files under the table's location that nothing needs."
+)
+@click.option(
+    "--min-files",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="So many small files of a partition are worth writing again as one.",
+)
+@click.option(
+    "--expire-days",
+    type=click.FloatRange(min=0),
+    help="Snapshots younger than so many days stay. Default: the setting expire_days.",
+)
+@click.option(
+    "--keep-snapshots",
+    type=click.IntRange(min=1),
+    help="So many snapshots stay, however old. Default: the setting keep_snapshots.",
+)
+@click.option(
+    "--orphan-days",
+    type=click.FloatRange(min=1),
+    help="Only files older than so many days are swept. Default: the setting orphan_days.",
+)
+@as_json
+@on_a_lake
+def maintain(
+    session: Session, *, streams: tuple[str, ...], dry_run: bool, wants_json: bool, **options: Any
+) -> None:
+    """Keep tables fast and small: compact, expire, sweep.
+
+    STREAMS are names of streams or tables, or globs; without any, every table is looked after. Safe beside
+    running loads. The exit code is not 0 when something could not be done.
+    """
+    from target_iceberg import maintenance  # noqa: PLC0415 - the other commands need none of it
+
+    chosen = maintenance.MaintenanceOptions(is_dry_run=dry_run, **options)
+    keeper = maintenance.Maintenance(session.catalog, session.config, chosen)
+    tables = maintenance.with_quarantines(session.catalog, session.tables(streams))
+    reports = [keeper.of(table) for table in tables]
+    if wants_json:
+        print_json({"dry_run": dry_run, "tables": [report.as_json() for report in reports]})
+    else:
+        click.echo(REDACTOR.redact(maintenance.as_text(reports, is_dry_run=dry_run)))
+    if any(report.failure for report in reports):
+        raise click.exceptions.Exit(1)

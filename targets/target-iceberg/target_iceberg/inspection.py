@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 def loaded_tables(catalog: Catalog) -> Iterator[Table]:
     """Yield the tables that a stream was loaded into, by name."""
+    return (table for table in every_table(catalog) if STREAM in table.properties)
+
+
+def every_table(catalog: Catalog) -> Iterator[Table]:
+    """Yield all tables of a catalog, by name."""
     for namespace in sorted(_namespaces(catalog)):
         for identifier in sorted(catalog.list_tables(namespace)):
             try:
-                table = catalog.load_table(identifier)
+                yield catalog.load_table(identifier)
             except NoSuchTableError:
                 continue
-            if STREAM in table.properties:
-                yield table
 
 
 def _namespaces(catalog: Catalog, parent: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -35,6 +38,11 @@ def _namespaces(catalog: Catalog, parent: tuple[str, ...] = ()) -> Iterator[tupl
         yield namespace
         if len(namespace) > len(parent):
             yield from _namespaces(catalog, namespace)
+
+
+def keys_of(table: Table) -> list[str]:
+    """Return the columns of the key that a table was loaded with."""
+    return [key for key in table.properties.get(KEYS, "").split(",") if key]
 
 
 def pipelines_of(table: Table) -> list[str]:
@@ -88,7 +96,7 @@ def describe(table: Table) -> dict[str, Any]:
     return {
         "table": ".".join(table.name()),
         "stream": table.properties.get(STREAM),
-        "keys": [key for key in table.properties.get(KEYS, "").split(",") if key],
+        "keys": keys_of(table),
         "rows": int(entries.get("total-records", 0)),
         "files": int(entries.get("total-data-files", 0)),
         "delete_files": int(entries.get("total-delete-files", 0)),
