@@ -87,14 +87,3 @@ def numbered(
             batch = next(source, None)
 
     return schema, generate()
-
-
-def positioned(
-    stored: Iterable[tuple[int, int, pa.RecordBatch]], *, keys: Sequence[str], schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """Return key batches as key columns, file number and position in the file."""
-    for file_number, first, batch in stored:
-        columns = [as_key(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
-        files = pa.array([file_number], pa.int64()).take(pa.array([0] * batch.num_rows, pa.int8()))
-        positions = pa.arange(first, first + batch.num_rows)
-        yield pa.RecordBatch.from_arrays([*columns, files, positions], schema=schema)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from target_iceberg.joins import as_key, engine, key_names, numbered, positioned, reader
+from target_iceberg.joins import as_key, engine, key_names, numbered, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class KeyOrder:
@@ -72,22 +72,42 @@ def latest_rows(
     return column.combine_chunks() if column.num_chunks else pa.array([], pa.int64())
 
 
+POSITION_BITS = 40
+"""A stored row's place: the number of its file, shifted by so many bits, and its position in the file."""
+
+
 class Matches:
     """What a join of incoming keys with stored keys found.
 
     Attributes:
         latest: Numbers of the incoming rows that are the newest of their key, sorted; deletes included.
-        stored: A table of (file, pos, n): the stored row at `pos` of file number `file` has the key of row `n`.
     """
 
-    def __init__(self, latest: pa.Int64Array, stored: pa.Table) -> None:
+    def __init__(self, latest: pa.Int64Array, places: pa.Int64Array, numbers: pa.Int64Array) -> None:
+        """Keep what was found.
+
+        Args:
+            latest: See above.
+            places: Places of stored rows, sorted.
+            numbers: For each place, the number of the incoming row that has its key.
+        """
         self.latest = latest
-        self.stored = stored
+        self._places = places
+        self._numbers = numbers
 
     @classmethod
     def none(cls, rows: int) -> Matches:
         """Return what is found when each of `rows` has a key of its own that is not stored."""
-        return cls(pa.arange(0, rows), _no_rows_stored())
+        return cls(pa.arange(0, rows), pa.array([], pa.int64()), pa.array([], pa.int64()))
+
+    def in_file(self, number: int) -> tuple[pa.Int64Array, pa.Int64Array]:
+        """Return the positions in file `number` of the stored rows, sorted, and their incoming rows' numbers."""
+        start, end = (
+            pc.search_sorted(self._places, pa.scalar(one << POSITION_BITS)).as_py()
+            for one in (number, number + 1)
+        )
+        positions = pc.subtract(self._places.slice(start, end - start), number << POSITION_BITS)
+        return positions, self._numbers.slice(start, end - start)
 
 
 def match_keys(
@@ -106,29 +126,34 @@ def match_keys(
         kinds: Their types; both sides may hold narrower ones, from before a promotion.
     """
     schema, batches = numbered(incoming, keys=keys, extra="n", kinds=kinds)
-    empty = _no_rows_stored()
     if schema is None:
-        return Matches(pa.array([], pa.int64()), empty)
+        return Matches.none(0)
     names = ", ".join(key_names(keys))
     with engine() as database:
         database.register("arrived", reader(batches, schema))
         database.execute(
             f"CREATE TEMP TABLE incoming AS SELECT {names}, max(n) AS n FROM arrived GROUP BY {names}"
         )
-        latest = database.execute("SELECT n FROM incoming ORDER BY n").to_arrow_table().column(0)
-        stored_schema = pa.schema([*list(schema)[:-1], ("file", pa.int64()), ("pos", pa.int64())])
-        database.register(
-            "stored", reader(positioned(stored, keys=keys, schema=stored_schema), stored_schema)
-        )
+        latest = database.execute("SELECT n FROM incoming ORDER BY n").to_arrow_table()
+        stored_schema = pa.schema([*list(schema)[:-1], ("place", pa.int64())])
+        database.register("stored", reader(_placed(stored, keys=keys, schema=stored_schema), stored_schema))
         equal = " AND ".join(f"s.{name} = i.{name}" for name in key_names(keys))
         found = database.execute(
-            f"SELECT s.file, s.pos, i.n FROM stored s JOIN incoming i ON {equal}"
+            f"SELECT s.place, i.n FROM stored s JOIN incoming i ON {equal} ORDER BY s.place"
         ).to_arrow_table()
-    numbers = latest.cast(pa.int64()).combine_chunks() if latest.num_chunks else pa.array([], pa.int64())
-    return Matches(
-        numbers, found.sort_by([("file", "ascending"), ("pos", "ascending")]) if len(found) else empty
-    )
+    return Matches(_whole(latest.column(0)), *(_whole(column) for column in found.columns))
 
 
-def _no_rows_stored() -> pa.Table:
-    return pa.schema([("file", pa.int64()), ("pos", pa.int64()), ("n", pa.int64())]).empty_table()
+def _whole(column: pa.ChunkedArray) -> pa.Int64Array:
+    whole = column.cast(pa.int64()).combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _placed(
+    stored: Iterable[tuple[int, int, pa.RecordBatch]], *, keys: Sequence[str], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Return key batches as key columns and the rows' places."""
+    for file_number, first, batch in stored:
+        columns = [as_key(batch.column(key), schema.field(index).type) for index, key in enumerate(keys)]
+        place = (file_number << POSITION_BITS) + first
+        yield pa.RecordBatch.from_arrays([*columns, pa.arange(place, place + batch.num_rows)], schema=schema)

@@ -89,6 +89,8 @@ class LoadedTable:
         *,
         added: list[DataFile] | None = None,
         removed: frozenset[str] = frozenset(),
+        added_deletes: list[DataFile] | None = None,
+        removed_deletes: frozenset[str] = frozenset(),
         parent: int | None = None,
         replaces_all: bool = False,
         is_open: bool = False,
@@ -119,7 +121,9 @@ class LoadedTable:
 
         return Change(
             added=added or (),
+            added_deletes=added_deletes or (),
             removed=removed,
+            removed_deletes=removed_deletes,
             parent=parent,
             is_rewound=is_rewound,
             replaces_all=replaces_all,
@@ -167,5 +171,5 @@ class LoadedTable:
         self.schema_stage = SchemaStage(self.table)
         if change.has_snapshot:
             self._counts.commits += 1
-            self._counts.files += len(change.added)
+            self._counts.files += len(change.added) + len(change.added_deletes)
             self._counts.snapshot_id = snapshot_id

@@ -1,29 +1,31 @@
 """Incoming keys against the table: which rows are new, changed, deleted, or the same as before.
 
-The plan is made against one snapshot and void on any other. It is carried out by copy-on-write: files
-that hold a changed row are written again, with the new row in the old one's place, so that files stay
-clustered as they were.
+The plan is made against one snapshot and void on any other. A file that holds changed rows is either written
+again (copy-on-write), with the new row in the old one's place, so that it stays clustered as it was; or its
+changed rows are marked as deleted in a position delete file, and the new ones are written beside the rows
+that are new (merge-on-read).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, And, GreaterThanOrEqual, LessThanOrEqual
 
-from icetap.tables import plan_files, position_deletes, read_data_file
+from icetap.data_files import BATCH_SIZE
+from icetap.tables import open_data_file, plan_files, position_deletes
 from icetap.types import schema_from_iceberg
-from target_iceberg.equality import unequal_rows
+from target_iceberg.changed_rows import ChangedRows, rows_with_positions
+from target_iceberg.deletes import write_position_deletes
+from target_iceberg.key_ranges import KeyRanges
 from target_iceberg.keys import Matches, match_keys
-from target_iceberg.writer import DataFileWriter
+from target_iceberg.writer import DataFileWriter, delete_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import FileScanTask, Table
@@ -31,25 +33,36 @@ if TYPE_CHECKING:
     from target_iceberg.staging import Spool
     from target_iceberg.writer import WriterOptions
 
-IN_ORDER_TYPES = (pa.types.is_integer, pa.types.is_string, pa.types.is_date)
-"""Types of keys whose smallest and largest value can rule files out."""
+SMALL_FILE_BYTES = 16 * 2**20
+"""Files up to this size are written again rather than given a delete file."""
 
-_ROWS_COMPARED = 16_384  # stored and incoming rows, which are held several times over while they are compared
+REWRITTEN_BYTES = 64 * 2**20
+"""Of small files, no more than this is written again in one merge."""
+
+FEWEST_LIVE = 0.5
+"""A file is written again when less than this part of its rows would be left."""
 
 
 @dataclass(frozen=True)
-class FileRewrite:
+class FileChange:
     """What happens to the rows of one data file.
 
     Attributes:
         task: The file and its position deletes.
         positions: Rows of the file that go or are replaced, sorted.
         replacements: For each position, the number of the incoming row that takes its place, or null.
+        dead: How many rows were deleted before.
     """
 
     task: FileScanTask
     positions: pa.Int64Array
     replacements: pa.Int64Array
+    dead: int = 0
+
+    @property
+    def rows_left(self) -> int:
+        """Rows that stay as they are."""
+        return int(self.task.file.record_count) - self.dead - len(self.positions)
 
 
 @dataclass(frozen=True)
@@ -57,13 +70,15 @@ class MergePlan:
     """What a merge does to a table.
 
     Attributes:
-        rows: Numbers of the incoming rows that are new, in the order of their arrival.
+        rows: Numbers of the incoming rows that are new, sorted.
         files_to_replace: Files to write again.
+        position_deletes: Files whose rows are marked as deleted; their replacements are written with the new rows.
         updated, deleted, unchanged, superseded: Counts of rows for the report.
     """
 
     rows: pa.Int64Array
-    files_to_replace: Sequence[FileRewrite]
+    files_to_replace: Sequence[FileChange]
+    position_deletes: Sequence[FileChange]
     updated: int
     deleted: int
     unchanged: int
@@ -72,10 +87,33 @@ class MergePlan:
     @property
     def changes_nothing(self) -> bool:
         """Whether the table is as the incoming rows want it."""
-        return not len(self.rows) and not self.files_to_replace
+        return not len(self.rows) and not self.files_to_replace and not self.position_deletes
 
 
-def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bool) -> MergePlan:
+@dataclass(frozen=True)
+class WrittenMerge:
+    """The files of a merge that is ready to be committed.
+
+    Attributes:
+        added: Data files to list.
+        added_deletes: Position delete files to list.
+        removed: Paths of data files that leave.
+        removed_deletes: Paths of delete files that leave.
+    """
+
+    added: list[DataFile]
+    added_deletes: list[DataFile]
+    removed: frozenset[str]
+    removed_deletes: frozenset[str]
+
+    def discard(self, table: Table) -> None:
+        """Delete the files: the plan was void."""
+        delete_files(table, [*self.added, *self.added_deletes])
+
+
+def plan_merge(
+    table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bool, mode: str = "auto"
+) -> MergePlan:
     """Compare the spooled rows with the table's newest snapshot.
 
     Args:
@@ -83,30 +121,24 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
         spool: The incoming rows.
         schema: The table's columns as they will be after the commit.
         skip_unchanged: Leave rows alone that equal the stored ones.
+        mode: One of the setting `merge_mode`. Tables of format version 1 have no position deletes: they are rewritten.
     """
-    tasks = plan_files(table, row_filter=_key_range(spool)) if table.metadata.current_snapshot_id else []
+    kinds = [schema_from_iceberg(schema).field(key).type for key in spool.keys]
+    ranges = KeyRanges(spool.batches(spool.keys), keys=spool.keys, kinds=kinds)
+    tasks = plan_files(table, row_filter=ranges.filter) if table.metadata.current_snapshot_id else []
     if not tasks and spool.order.is_strict:
         # New keys only, each once: the further commits of a first load that comes in the order of its keys.
         matches = Matches.none(spool.rows)
     else:
-        matches = match_keys(
-            spool.batches(spool.keys),
-            _stored_keys(table, tasks, keys=spool.keys),
-            keys=spool.keys,
-            kinds=[schema_from_iceberg(schema).field(key).type for key in spool.keys],
-        )
-    flags = spool.deletes
-    planner = _Planner(table, spool, schema=schema, flags=flags, skip_unchanged=skip_unchanged)
-    rewrites = list(planner.rewrites(tasks, matches))
-    writes = matches.latest
-    if pc.any(flags).as_py():
-        writes = writes.filter(pc.invert(flags.take(writes)).combine_chunks())
-    # A key that is found only among rows which another engine has deleted is new.
-    if tasks:
-        writes = writes.filter(pc.invert(planner.seen.of(writes)))
+        stored = _stored_keys(table, tasks, keys=spool.keys, ranges=ranges)
+        matches = match_keys(spool.batches(spool.keys), stored, keys=spool.keys, kinds=kinds)
+    planner = _Planner(table, spool, schema=schema, skip_unchanged=skip_unchanged)
+    changes = planner.changes(planner.live(tasks, matches))
+    rewritten, marked = _by_mode(changes, "copy-on-write" if table.format_version < 2 else mode)
     return MergePlan(
-        rows=writes,
-        files_to_replace=rewrites,
+        rows=planner.new_rows(matches),
+        files_to_replace=rewritten,
+        position_deletes=marked,
         updated=planner.updated,
         deleted=planner.deleted,
         unchanged=planner.unchanged,
@@ -114,184 +146,165 @@ def plan_merge(table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bo
     )
 
 
-def _key_range(spool: Spool) -> BooleanExpression:
-    """Return a filter that rules out the files in which no incoming key can be."""
-    found: BooleanExpression = AlwaysTrue()
-    for key in spool.keys:
-        low = high = None
-        for batch in spool.batches([key]):
-            column = batch.column(0)
-            if not any(matches(column.type) for matches in IN_ORDER_TYPES):
-                break
-            bounds = pc.min_max(column).as_py()
-            low = bounds["min"] if low is None else min(low, bounds["min"])
-            high = bounds["max"] if high is None else max(high, bounds["max"])
-        else:
-            if low is not None and high is not None:
-                found = And(found, _between(key, low, high))
-    return found
-
-
-def _between(key: str, low: Any, high: Any) -> BooleanExpression:
-    return And(GreaterThanOrEqual(key, low), LessThanOrEqual(key, high))  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
-
-
-def may_hold_keys(table: Table, key: str, low: Any, high: Any) -> bool:
-    """Whether a file of the table may hold a key between these two, by the bounds of its key column."""
-    kind = schema_from_iceberg(table.schema()).field(key).type
-    if not any(matches(kind) for matches in IN_ORDER_TYPES):
-        return True
-    return bool(plan_files(table, row_filter=_between(key, low, high)))
-
-
 def _stored_keys(
-    table: Table, tasks: Sequence[FileScanTask], *, keys: Sequence[str]
+    table: Table, tasks: Sequence[FileScanTask], *, keys: Sequence[str], ranges: KeyRanges
 ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    schema = table.schema()
+    """Yield (number of the file, position of the first row, keys) where an incoming key may be."""
     for number, task in enumerate(tasks):
-        first = 0
-        for batch in read_data_file(table.io, task.file, schema, columns=keys):
-            yield number, first, batch
-            first += batch.num_rows
+        with open_data_file(table, task.file) as file:
+            for group in file.groups:
+                if ranges.may_be_in(file, group):
+                    for first, batch in file.batches(group, keys):
+                        yield number, first, batch
+
+
+def _by_mode(changes: Sequence[FileChange], mode: str) -> tuple[list[FileChange], list[FileChange]]:
+    """Return the files to write again, and those whose rows are marked as deleted.
+
+    A file that keeps no row is never marked: it leaves. In `auto`, small files are written again, the
+    smallest first, and those that lose most of their rows.
+    """
+    rewritten: list[FileChange] = []
+    marked: list[FileChange] = []
+    small = 0
+    for change in sorted(changes, key=lambda one: one.task.file.file_size_in_bytes):
+        file = change.task.file
+        is_small = file.file_size_in_bytes <= min(SMALL_FILE_BYTES, REWRITTEN_BYTES - small)
+        is_worn = change.rows_left < FEWEST_LIVE * file.record_count
+        rewrites = mode == "copy-on-write" or (mode == "auto" and (is_small or is_worn))
+        if rewrites and is_small and not is_worn:
+            small += file.file_size_in_bytes
+        (rewritten if rewrites or not change.rows_left else marked).append(change)
+    places = {id(change): place for place, change in enumerate(changes)}
+    return sorted(rewritten, key=lambda one: places[id(one)]), marked
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Live rows of one file whose keys came in; `repeated` marks keys that a row before has too."""
+
+    task: FileScanTask
+    positions: pa.Int64Array
+    numbers: pa.Int64Array
+    dead: int
 
 
 class _Planner:
     """Goes through the files with matches and decides what happens to each row."""
 
-    def __init__(
-        self, table: Table, spool: Spool, *, schema: Schema, flags: pa.ChunkedArray, skip_unchanged: bool
-    ) -> None:
+    def __init__(self, table: Table, spool: Spool, *, schema: Schema, skip_unchanged: bool) -> None:
         self._table = table
-        self._spool = spool
-        self._schema = schema
-        self._arrow_schema = schema_from_iceberg(schema)
-        self._flags = flags
-        self._skip_unchanged = skip_unchanged
-        self.seen = _Seen(spool.rows)
+        self._flags = spool.deletes
+        self._comparison = ChangedRows(table, spool, schema=schema) if skip_unchanged else None
+        self._met = pa.array([], pa.int64())
+        self._has_repeated = False
         self.updated = self.deleted = self.unchanged = 0
 
-    def rewrites(self, tasks: Sequence[FileScanTask], matches: Matches) -> Iterator[FileRewrite]:
-        stored = matches.stored
-        for number in pc.unique(stored.column("file")).to_pylist():
-            task = tasks[number]
-            mine = stored.filter(pc.equal(stored.column("file"), number))
+    def live(self, tasks: Sequence[FileScanTask], matches: Matches) -> list[_Found]:
+        """Return the stored rows that were met and are not deleted already, by file."""
+        found = []
+        for number, task in enumerate(tasks):
+            positions, numbers = matches.in_file(number)
+            if not len(positions):
+                continue
             dead = position_deletes(self._table.io, task)
             if len(dead):
-                mine = mine.filter(pc.invert(pc.is_in(mine.column("pos"), value_set=dead)))
-            rewrite = self._rewrite(
-                task, mine.column("pos").combine_chunks(), mine.column("n").combine_chunks()
-            )
-            if len(rewrite.positions):
-                yield rewrite
+                lives = pc.invert(pc.is_in(positions, value_set=dead))
+                positions, numbers = positions.filter(lives), numbers.filter(lives)
+            if len(positions):
+                found.append(_Found(task, positions, numbers, len(dead)))
+        if found:
+            met = pa.concat_arrays([one.numbers for one in found])
+            self._met = pc.unique(met)
+            self._has_repeated = len(self._met) < len(met)
+        return found
 
-    def _rewrite(self, task: FileScanTask, positions: pa.Int64Array, numbers: pa.Int64Array) -> FileRewrite:
-        """Decide for the matched rows of one file; a key that is stored twice keeps one row."""
-        gone_or_replaced: list[pa.Int64Array] = []
-        replacements: list[pa.Int64Array] = []
-        for here, incoming, differs in self._compared(task, positions, numbers):
-            is_delete = self._flags.take(incoming).combine_chunks()
-            goes = pc.or_(is_delete, self.seen.add(incoming))
-            is_replaced = pc.and_(differs, pc.invert(goes))
-            changes = pc.or_(goes, is_replaced)
-            gone_or_replaced.append(here.filter(changes))
-            replacements.append(
-                pc.if_else(is_replaced, incoming, pa.scalar(None, pa.int64())).filter(changes)
-            )
-            self.deleted += is_delete.true_count
-            self.updated += is_replaced.true_count
-            self.unchanged += changes.false_count
-        nothing = [pa.array([], pa.int64())]
-        return FileRewrite(
-            task, pa.concat_arrays(gone_or_replaced or nothing), pa.concat_arrays(replacements or nothing)
-        )
+    def new_rows(self, matches: Matches) -> pa.Int64Array:
+        """Return the numbers of the rows to insert; a key found only among deleted rows is new."""
+        rows = matches.latest
+        if pc.any(self._flags).as_py():
+            rows = rows.filter(pc.invert(self._flags.take(rows)).combine_chunks())
+        return rows.filter(pc.invert(pc.is_in(rows, value_set=self._met))) if len(self._met) else rows
 
-    def _compared(
-        self, task: FileScanTask, positions: pa.Int64Array, numbers: pa.Int64Array
-    ) -> Iterator[tuple[pa.Int64Array, pa.Int64Array, pa.BooleanArray]]:
-        """Yield positions, the numbers of the incoming rows, and whether the two rows differ."""
-        if not self._skip_unchanged:
-            yield positions, numbers, pc.is_valid(positions)
-            return
-        for first, batch in _with_positions(self._table, task.file, self._schema):
-            inside = pc.and_(pc.greater_equal(positions, first), pc.less(positions, first + batch.num_rows))
-            matched, arrived = positions.filter(inside), numbers.filter(inside)
-            for start in range(0, len(matched), _ROWS_COMPARED):
-                here, incoming = (one.slice(start, _ROWS_COMPARED) for one in (matched, arrived))
-                old = pa.Table.from_batches([batch.take(pc.subtract(here, first))])
-                yield here, incoming, unequal_rows(old, self._spool.take(incoming, self._arrow_schema))
+    def changes(self, found: Sequence[_Found]) -> list[FileChange]:
+        """Decide about the rows that were met; a key that is stored twice keeps its first row."""
+        seen = pa.array([], pa.int64())
+        decided = []
+        for one in found:
+            repeated = pa.repeat(pa.scalar(value=False), len(one.numbers))
+            if self._has_repeated:
+                repeated = pc.or_(pc.is_in(one.numbers, value_set=seen), _again(one.numbers))
+                seen = pc.unique(pa.concat_arrays([seen, one.numbers]))
+            change = self._change(one, repeated)
+            if len(change.positions):
+                decided.append(change)
+        return decided
 
-
-class _Seen:
-    """Which incoming rows have met a stored one; a byte for each."""
-
-    def __init__(self, rows: int) -> None:
-        self._marks = bytearray(rows)
-
-    def of(self, numbers: pa.Int64Array) -> pa.BooleanArray:
-        """Say for each number whether it is marked."""
-        marks = pa.Array.from_buffers(pa.uint8(), len(self._marks), [None, pa.py_buffer(self._marks)])
-        return marks.take(numbers).cast(pa.bool_())
-
-    def add(self, numbers: pa.Int64Array) -> pa.BooleanArray:
-        """Mark the numbers; say for each whether it was marked before, or stands here a second time."""
-        before = self.of(numbers)
-        listed = numbers.to_pylist()
-        if len(set(listed)) < len(listed):
-            before = pa.array([self._marked(number) for number in listed], pa.bool_())
-        for number in listed:
-            self._marks[number] = 1
-        return before
-
-    def _marked(self, number: int) -> bool:
-        was_marked, self._marks[number] = bool(self._marks[number]), 1
-        return was_marked
+    def _change(self, found: _Found, repeated: pa.BooleanArray) -> FileChange:
+        is_delete = self._flags.take(found.numbers).combine_chunks()
+        goes = pc.or_(is_delete, repeated)
+        is_replaced = pc.invert(goes)
+        if self._comparison is not None and goes.true_count < len(goes):
+            positions, numbers = found.positions.filter(is_replaced), found.numbers.filter(is_replaced)
+            differ = self._comparison.differ(found.task.file, positions, numbers)
+            is_replaced = pc.replace_with_mask(is_replaced, is_replaced, differ)
+        changes = pc.or_(goes, is_replaced)
+        replacements = pc.if_else(is_replaced, found.numbers, pa.scalar(None, pa.int64())).filter(changes)
+        self.deleted += is_delete.true_count
+        self.updated += is_replaced.true_count
+        self.unchanged += changes.false_count
+        return FileChange(found.task, found.positions.filter(changes), replacements, found.dead)
 
 
-def _with_positions(
-    table: Table, data_file: DataFile, schema: Schema
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    first = 0
-    for batch in read_data_file(table.io, data_file, schema):
-        yield first, batch
-        first += batch.num_rows
+def _again(numbers: pa.Int64Array) -> pa.BooleanArray:
+    """Say for each number whether it stands there before."""
+    places = pa.arange(0, len(numbers))
+    firsts = pa.table({"number": numbers, "place": places}).group_by("number").aggregate([("place", "min")])
+    return pc.invert(pc.is_in(places, value_set=firsts.column("place_min").combine_chunks()))
 
 
 def write_merge(
     table: Table, plan: MergePlan, spool: Spool, *, schema: Schema, options: WriterOptions
-) -> tuple[list[DataFile], frozenset[str]]:
-    """Write the new files of a copy-on-write merge.
-
-    Returns:
-        The files to list, and the paths of those that they replace.
-    """
+) -> WrittenMerge:
+    """Write the files of a merge."""
     arrow_schema = schema_from_iceberg(schema)
     writer = DataFileWriter(table, schema=schema, options=options)
+    beside = [change.replacements.drop_null() for change in plan.position_deletes]
+    numbers = pa.concat_arrays([plan.rows, *beside])
     try:
-        for rewrite in plan.files_to_replace:
-            for batch in _rewritten(table, rewrite, spool, schema=schema):
+        for change in plan.files_to_replace:
+            for batch in _rewritten(table, change, spool, schema=schema):
                 writer.write(batch)
-        for batch in spool.rows_of(plan.rows, arrow_schema):
+        for batch in spool.rows_of(
+            numbers.take(pc.sort_indices(numbers)) if beside else numbers, arrow_schema
+        ):
             writer.write(batch)
-        files = writer.close()
+        deletes, outdated = write_position_deletes(
+            table, [(change.task, change.positions) for change in plan.position_deletes], options=options
+        )
     except BaseException:
         writer.abort()
         raise
-    return files, frozenset(rewrite.task.file.file_path for rewrite in plan.files_to_replace)
+    removed = frozenset(change.task.file.file_path for change in plan.files_to_replace)
+    return WrittenMerge(writer.close(), deletes, removed, outdated)
 
 
-def _rewritten(
-    table: Table, rewrite: FileRewrite, spool: Spool, *, schema: Schema
-) -> Iterator[pa.RecordBatch]:
+def _rewritten(table: Table, change: FileChange, spool: Spool, *, schema: Schema) -> Iterator[pa.RecordBatch]:
     """Yield the live rows of a file with the changed ones replaced or left out."""
-    dead = position_deletes(table.io, rewrite.task)
     arrow_schema = schema_from_iceberg(schema)
-    for first, batch in _with_positions(table, rewrite.task.file, schema):
+    if not change.rows_left:
+        numbers = change.replacements.drop_null()
+        for start in range(0, len(numbers), BATCH_SIZE):
+            yield from spool.take(numbers.slice(start, BATCH_SIZE), arrow_schema).to_batches()
+        return
+    dead = position_deletes(table.io, change.task)
+    for first, batch in rows_with_positions(table, change.task.file, schema):
         numbers = pa.arange(first, first + batch.num_rows)
         inside = pc.and_(
-            pc.greater_equal(rewrite.positions, first), pc.less(rewrite.positions, first + batch.num_rows)
+            pc.greater_equal(change.positions, first), pc.less(change.positions, first + batch.num_rows)
         )
-        touched = rewrite.positions.filter(inside)
-        incoming = rewrite.replacements.filter(inside)
+        touched = change.positions.filter(inside)
+        incoming = change.replacements.filter(inside)
         if not len(touched) and not len(dead):
             yield batch
             continue

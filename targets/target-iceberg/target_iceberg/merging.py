@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from target_iceberg.merge import may_hold_keys, plan_merge, write_merge
-from target_iceberg.writer import delete_files
+from target_iceberg.key_ranges import may_hold_keys
+from target_iceberg.merge import plan_merge, write_merge
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyiceberg.manifest import DataFile
 
     from target_iceberg.commit import Change
     from target_iceberg.job import Job
+    from target_iceberg.merge import WrittenMerge
     from target_iceberg.staging import DirectStage, Spool
 
 
@@ -106,18 +106,32 @@ class Merging:
         if not spool.rows:
             return
         plan = None
-        files: list[DataFile] = []
+        written: WrittenMerge | None = None
         target, counts, settings = self._job.target, self._job.counts, self._job.settings
 
         def build() -> Change | None:
-            nonlocal plan, files
-            delete_files(target.table, files)
+            nonlocal plan, written
+            if written is not None:
+                written.discard(target.table)
+                written = None
             schema = target.schema_stage.schema
-            plan = plan_merge(target.table, spool, schema=schema, skip_unchanged=settings.skip_unchanged)
+            plan = plan_merge(
+                target.table,
+                spool,
+                schema=schema,
+                skip_unchanged=settings.skip_unchanged,
+                mode=settings.merge_mode,
+            )
             if plan.changes_nothing:
                 return None
-            files, removed = write_merge(target.table, plan, spool, schema=schema, options=self._job.options)
-            return target.change(added=files, removed=removed, parent=target.head)
+            written = write_merge(target.table, plan, spool, schema=schema, options=self._job.options)
+            return target.change(
+                added=written.added,
+                added_deletes=written.added_deletes,
+                removed=written.removed,
+                removed_deletes=written.removed_deletes,
+                parent=target.head,
+            )
 
         target.commit(build)
         if plan is not None:

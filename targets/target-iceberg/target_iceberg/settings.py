@@ -15,6 +15,7 @@ from target_iceberg.column_rules import ON_REJECTED, SCHEMA_POLICIES, ColumnRule
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MERGE_MODES = ("auto", "copy-on-write", "merge-on-read")
 LOAD_METHODS = ("auto", "append-only", "upsert", "overwrite")
 
 
@@ -34,6 +35,7 @@ class StreamSettings:
     number_as: str = "double"
     identifier_case: str = "keep"
     skip_unchanged: bool = True
+    merge_mode: str = "auto"
     namespace: str = "raw"
     table_name: str = "{stream}"
     batch_size_mb: int = 512
@@ -245,6 +247,14 @@ CONFIG = th.PropertiesList(
         default=True,
         title="Skip unchanged rows",
         description="Whether rows that equal the stored ones are left alone.",
+    ),
+    _choice(
+        "merge_mode",
+        MERGE_MODES,
+        default="auto",
+        title="Merge mode",
+        description="How changed rows replace stored ones: `copy-on-write` writes their files again, `merge-on-read` "
+        "marks them as deleted in delete files, `auto` writes small and worn files again and marks rows in others.",
     ),
     th.Property(
         "batch_size_mb",

@@ -57,10 +57,10 @@ def test_stored_rows_are_found_by_file_and_position():
         kinds=[pa.int64()],
     )
     assert found.latest.to_pylist() == [1, 2]
-    assert found.stored.to_pylist() == [
-        {"file": 0, "pos": 1, "n": 2},
-        {"file": 1, "pos": 0, "n": 2},
-        {"file": 1, "pos": 1, "n": 1},
+    assert [[column.to_pylist() for column in found.in_file(number)] for number in range(3)] == [
+        [[1], [2]],
+        [[0, 1], [2, 1]],
+        [[], []],
     ]
 
 
@@ -72,4 +72,4 @@ def test_narrow_and_wide_keys_meet():
         kinds=[pa.int64()],
     )
     assert found.latest.to_pylist() == [0, 1]
-    assert found.stored.num_rows == 1
+    assert [column.to_pylist() for column in found.in_file(0)] == [[0], [0]]
