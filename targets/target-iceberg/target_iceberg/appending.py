@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from icetap.errors import StateError
 from target_iceberg.alignment import align
+from target_iceberg.bookmarks import is_unchanged_since
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,7 @@ class Appending:
         """Whether it is known how the table stands to where the tap starts."""
         self.rewind: Rewind | None = None
         """The snapshot to go back to with the next commit."""
+        self._aligned_to: int | None = None
 
     @property
     def rows(self) -> int:
@@ -48,6 +51,7 @@ class Appending:
             on_mismatch=job.settings.on_state_mismatch,
         )
         self.rewind, self._boundary = found.rewind, found.boundary
+        self._aligned_to = job.target.head
         if found.warning:
             job.warn(found.warning)
 
@@ -103,10 +107,15 @@ class Appending:
         target = self._job.target
 
         def build() -> Change:
+            if rewinds and not is_unchanged_since(target.table.metadata, self._aligned_to):
+                raise StateError(
+                    f"stream '{self._job.name}': another writer has committed rows to {target.name}, which this run "
+                    "would take back. Nothing of this commit was written; run the pipeline again."
+                )
             head = parent if rewinds else target.head
             return target.change(added=files, parent=head, is_open=is_open, is_rewound=rewinds)
 
-        target.commit(build, replan=not rewinds)
+        target.commit(build)
         self.rewind = None
         self._job.counts.inserted += sum(data_file.record_count for data_file in files)
 

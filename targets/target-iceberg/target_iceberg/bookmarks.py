@@ -164,7 +164,11 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
     """
     last = read_position(metadata, pipeline)
     last_run, head_id = last.run_id, metadata.current_snapshot_id
-    if last_run and same_bookmark(last.started_from, start) and _is_at_head(metadata, last.snapshot_id):
+    if (
+        last_run
+        and same_bookmark(last.started_from, start)
+        and is_unchanged_since(metadata, last.snapshot_id)
+    ):
         head = content_head(metadata)
         if head is None or entries_of(head).get(RUN_ID) != last_run:
             return Rewind(head_id, 0)  # the last run moved its bookmark alone
@@ -190,7 +194,7 @@ def find_rewind(metadata: TableMetadata, pipeline: str, start: str | None, *, an
     return None
 
 
-def _is_at_head(metadata: TableMetadata, snapshot_id: int | None) -> bool:
+def is_unchanged_since(metadata: TableMetadata, snapshot_id: int | None) -> bool:
     """Whether the table still has the rows of this snapshot: it is the head, or only compactions followed."""
     for snapshot in line_of(metadata):
         if snapshot.snapshot_id == snapshot_id:

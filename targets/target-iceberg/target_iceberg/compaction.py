@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation
 
-from icetap.errors import DataError
+from icetap.errors import DataError, StateError
 from icetap.tables import position_deletes, read_task
 from target_iceberg.commit import Change, SchemaStage, commit_change
 from target_iceberg.retrying import until_settled
@@ -221,11 +221,12 @@ class Compaction:
 
         try:
             is_made = until_settled(self.table, commit)
-        except BaseException:
-            self._give_up(files)
+        except (StateError, DataError):
+            delete_files(self.table, files)
             raise
+        # After any other fault a commit may still land: its files are left, for the sweep if it does not.
         if not is_made:
-            self._give_up(files)
+            delete_files(self.table, files)
             self.done.skipped += 1
             return
         self.done.files_before += len(group.files)
@@ -286,12 +287,6 @@ class Compaction:
                 self._commit(content, added=(), removed=frozenset())
 
         until_settled(self.table, commit)
-
-    def _give_up(self, files: Sequence[DataFile]) -> None:
-        """Delete files that no snapshot lists; a commit of unknown outcome may list them, so look first."""
-        self.table.refresh()
-        listed = {file.path for file in table_files(self.table).files}
-        delete_files(self.table, [file for file in files if file.file_path not in listed])
 
 
 def _is_as_planned(group: Group, content: TableFiles) -> bool:

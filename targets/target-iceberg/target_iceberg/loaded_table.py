@@ -145,10 +145,10 @@ class LoadedTable:
         """
         self.refresh()
         for attempt in range(COMMIT_ATTEMPTS):
-            change = build()
-            if change is None:
-                return None
             try:
+                change = self._planned(build)
+                if change is None:
+                    return None
                 snapshot_id = commit_change(self.table, change, stage=self.schema_stage)
             except TableMovedError as moved:
                 self.refresh()
@@ -164,6 +164,17 @@ class LoadedTable:
             f"stream '{self._stream}': other writers committed to {self.name} each time this load tried. "
             "Run the pipeline again when they are done."
         )
+
+    def _planned(self, build: Callable[[], Change | None]) -> Change | None:
+        """Plan; when a file is gone that was read for it, because a newer snapshot has replaced it, say so."""
+        head = self.head
+        try:
+            return build()
+        except FileNotFoundError as gone:
+            self.table.refresh()
+            if self.head == head:
+                raise
+            raise TableMovedError("the snapshot that was read has been replaced and expired") from gone
 
     def _landed(self, snapshot_id: int | None, change: Change) -> None:
         self._fence = self.table.properties.get(bookmarks.property_name(self._run.pipeline))
