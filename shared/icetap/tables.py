@@ -223,17 +223,17 @@ def _without(batch: pa.RecordBatch, deleted: pa.Array, *, first: int) -> pa.Reco
     """The batch without the rows deleted; its first row is at position `first` of the file."""
     if not len(deleted):
         return batch
-    low = _count_below(deleted, first)
-    high = _count_below(deleted, first + batch.num_rows)
+    low = count_below(deleted, first)
+    high = count_below(deleted, first + batch.num_rows)
     if low == high:
         return batch
     positions = pa.arange(first, first + batch.num_rows)
     return batch.filter(pc.invert(pc.is_in(positions, value_set=deleted[low:high])))
 
 
-def _count_below(positions: pa.Array, limit: int) -> int:
-    """How many of these sorted positions are smaller than `limit`."""
-    return bisect.bisect_left(range(len(positions)), limit, key=lambda i: positions[i].as_py())
+def count_below(values: pa.Array, limit: Any) -> int:
+    """Return how many of these values, which rise, are smaller than `limit`."""
+    return bisect.bisect_left(range(len(values)), limit, key=lambda place: values[place].as_py())
 
 
 def _identity_partition_values(table: Table, data_file: DataFile) -> dict[int, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from icetap.tables import open_data_file
+from icetap.tables import count_below, open_data_file
 from icetap.types import schema_from_iceberg
 from target_iceberg.equality import RUN_COLUMNS, unequal_rows
 
@@ -102,7 +102,7 @@ class ChangedRows:
 
 def _within(positions: pa.Int64Array, first: int, rows: int) -> slice:
     """Return where the positions of these rows are among sorted ones."""
-    start, end = (pc.search_sorted(positions, pa.scalar(limit)).as_py() for limit in (first, first + rows))
+    start, end = (count_below(positions, limit) for limit in (first, first + rows))
     return slice(start, end)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, And, GreaterThanOrEqual, LessThanOrEqual
 
-from icetap.tables import plan_files
+from icetap.tables import count_below, plan_files
 from icetap.types import schema_from_iceberg
 
 if TYPE_CHECKING:
@@ -105,9 +105,8 @@ class _Column:
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             return True
         if self._sorted is not None:
-            below = pc.search_sorted(self._sorted, least, side="left").as_py()
-            up_to = pc.search_sorted(self._sorted, most, side="right").as_py()
-            return bool(below < up_to)
+            place = count_below(self._sorted, least.as_py())
+            return place < len(self._sorted) and self._sorted[place].as_py() <= most.as_py()
         if self.low is None or self.high is None:
             return False
         return not (pc.less(self.high, least).as_py() or pc.greater(self.low, most).as_py())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from icetap.tables import count_below
 from target_iceberg.joins import as_key, engine, key_names, numbered, reader
 
 if TYPE_CHECKING:
@@ -102,10 +103,7 @@ class Matches:
 
     def in_file(self, number: int) -> tuple[pa.Int64Array, pa.Int64Array]:
         """Return the positions in file `number` of the stored rows, sorted, and their incoming rows' numbers."""
-        start, end = (
-            pc.search_sorted(self._places, pa.scalar(one << POSITION_BITS)).as_py()
-            for one in (number, number + 1)
-        )
+        start, end = (count_below(self._places, one << POSITION_BITS) for one in (number, number + 1))
         positions = pc.subtract(self._places.slice(start, end - start), number << POSITION_BITS)
         return positions, self._numbers.slice(start, end - start)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
-from icetap.tables import read_data_file
+from icetap.tables import count_below, read_data_file
 from icetap.types import schema_from_iceberg
 from target_iceberg.keys import KeyOrder, latest_rows
 from target_iceberg.layout import Layout
@@ -396,7 +396,7 @@ class Spool:
         while done < len(numbers):
             index = bisect.bisect_right(self._firsts, numbers[done].as_py()) - 1
             first, batch = self._firsts[index], self._batch(index)
-            until = pc.search_sorted(numbers, pa.scalar(first + batch.num_rows)).as_py()
+            until = count_below(numbers, first + batch.num_rows)
             wanted = batch.select([name for name in schema.names if name in batch.schema.names] or [DELETED])
             yield as_schema(_picked(wanted, pc.subtract(numbers[done:until], first)), schema)
             done = until
