@@ -1,4 +1,4 @@
-"""The pytest plug-in: connectors as fixtures, and at the end which real servers were used.
+"""The pytest plug-in: connectors and servers as fixtures, and at the end which real servers were used.
 
 Loaded by `-p icetap.testing.plugin` in the root's pytest options.
 """
@@ -14,9 +14,12 @@ from icetap.testing.servers import LEDGER
 from icetap.testing.subject import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from icetap.connectors import Connector
+    from icetap.testing.databases import Postgres
+    from icetap.testing.lakes import S3, RestServer
 
 SUITE = "icetap.testing.conformance"
 _KINDS = {"connector": ("tap", "target"), "tap": ("tap",), "target": ("target",)}
@@ -60,6 +63,33 @@ def conformance_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _subject(found: Connector, workspace: Path) -> Subject:
     """One subject for each connector and session, so that its first run is made once."""
     return _subjects.setdefault(found.name, Subject(found, workspace))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """PostgreSQL; a test makes a database of its own in it."""
+    from icetap.testing.databases import postgres
+
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server that checks credentials."""
+    from icetap.testing.lakes import s3
+
+    with s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rest_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
+    """Iceberg's own REST catalog on a local folder."""
+    from icetap.testing.lakes import rest_catalog
+
+    with rest_catalog(tmp_path_factory.mktemp("rest")) as server:
+        yield server
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

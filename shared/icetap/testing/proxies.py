@@ -305,14 +305,23 @@ class TcpProxy:
         at: The bytes at which it is cut.
         times: How often.
         answer_only: Let the server hear them and do what they ask; only its answer is lost.
+        vanishes: After the last cut nobody can connect any more.
     """
 
     def __init__(
-        self, port: int, *, after: bytes, at: bytes, times: int = 1, answer_only: bool = False
+        self,
+        port: int,
+        *,
+        after: bytes,
+        at: bytes,
+        times: int = 1,
+        answer_only: bool = False,
+        vanishes: bool = False,
     ) -> None:
         self._upstream = port
         self._after, self._at = after, at
         self._answer_only = answer_only
+        self._vanishes = vanishes
         self.left = times
         """How many cuts are still to come."""
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -323,6 +332,7 @@ class TcpProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        _end(self._socket)
         self._socket.close()
 
     def _accept(self) -> None:
@@ -339,6 +349,8 @@ class TcpProxy:
             armed = armed or self._after in block
             if armed and self._at in block and self.left > 0:
                 self.left -= 1
+                if self._vanishes and not self.left:
+                    _end(self._socket)
                 if self._answer_only:
                     # From here on nothing reaches the client; the server's word is waited for, then all ends.
                     _end(client)
