@@ -1,4 +1,4 @@
-"""The columns `_sdc_*` that tell when and how a row came: https://sdk.meltano.com/en/latest/implementation/record_metadata.html (read 2026-11-21)."""
+"""Columns that the loader adds: when a version of a row was valid, and `_sdc_*`, when and how it came: https://sdk.meltano.com/en/latest/implementation/record_metadata.html (read 2026-11-21)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from target_iceberg.decode import Decoded
 
 DELETED_AT_FIELD = pa.field(DELETED_AT, TIMESTAMPTZ)
-"""A column only where deletes are rows: in streams that are appended."""
+"""A column only where deleted rows stay: in streams that are appended, and with `delete_mode: soft`."""
+
+VALID_FROM, VALID_TO, IS_CURRENT = "_valid_from", "_valid_to", "_is_current"
+VALIDITY = pa.schema(
+    [
+        pa.field(VALID_FROM, TIMESTAMPTZ, nullable=False),
+        pa.field(VALID_TO, TIMESTAMPTZ),
+        pa.field(IS_CURRENT, pa.bool_()),
+    ]
+)
+"""The columns of a history: a version counts from the first time until before the second."""
 
 FIELDS = (
     pa.field("_sdc_extracted_at", TIMESTAMPTZ),
@@ -40,6 +50,43 @@ def with_deletes(batch: pa.RecordBatch, decoded: Decoded) -> pa.RecordBatch:
         else pc.if_else(decoded.deleted, pc.coalesce(at, now), at)
     )
     return batch.append_column(DELETED_AT_FIELD, column)
+
+
+def with_validity(
+    batch: pa.RecordBatch, decoded: Decoded, *, cursor: str | None, load_time: datetime
+) -> pa.RecordBatch:
+    """Return the batch with the columns of a history, as if each row were the only version of its key.
+
+    A version begins at the value of its replication key, where that is a time, else when the load began; a delete
+    at its own time.
+    """
+    moment = pa.scalar(load_time, TIMESTAMPTZ)
+    starts = pa.nulls(batch.num_rows, TIMESTAMPTZ)
+    if cursor is not None and is_time(batch.schema.field(cursor).type):
+        starts = _instants(batch.column(cursor))
+        if decoded.deleted is not None and decoded.deleted_at is not None:
+            starts = pc.if_else(decoded.deleted, decoded.deleted_at, starts)
+    starts = pc.fill_null(starts, moment)
+    columns = [
+        starts,
+        pa.nulls(batch.num_rows, TIMESTAMPTZ),
+        pa.repeat(pa.scalar(value=True), batch.num_rows),
+    ]
+    for field, column in zip(VALIDITY, columns, strict=True):
+        batch = batch.append_column(field, column)
+    return batch
+
+
+def is_time(kind: pa.DataType) -> bool:
+    """Whether values of a type tell when a version begins."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def _instants(column: pa.Array) -> pa.Array:
+    """Return times in UTC; those without a zone, and days, are taken for UTC."""
+    if pa.types.is_timestamp(column.type) and column.type.tz:
+        return column.cast(TIMESTAMPTZ)
+    return column.cast(pa.timestamp("us")).cast(pa.int64()).cast(TIMESTAMPTZ)
 
 
 def beside(columns: pa.Schema) -> pa.Schema:
