@@ -1,4 +1,4 @@
-"""The `icetap` command: connectors, test, preview, browse, query, new."""
+"""The `icetap` command: connectors, test, preview, browse, query, verify, new."""
 
 from __future__ import annotations
 

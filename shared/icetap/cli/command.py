@@ -260,6 +260,64 @@ def _print_result(lake: Lake, sql: str, shown: str, *, limit: int | None) -> Non
         click.echo(f"These are the first {most} rows; --limit 0 prints all.", err=True)
 
 
+@icetap.command()
+@click.argument("tap")
+@click.argument("target", default="target-iceberg")
+@click.argument("streams", nargs=-1)
+@click.option("--show-values", is_flag=True, help="Show the values that differ; keys are always shown.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0, 10_000),
+    default=20,
+    show_default=True,
+    help="Examples of each kind of difference.",
+)
+@click.option(
+    "--tap-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The tap's settings as a JSON file. Default: the meltano.yml around, and environment variables.",
+)
+@click.option(
+    "--target-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The loader's settings, likewise.",
+)
+@_environment
+@_as_json
+def verify(
+    tap: str,
+    target: str,
+    streams: tuple[str, ...],
+    *,
+    show_values: bool,
+    limit: int,
+    tap_config: Path | None,
+    target_config: Path | None,
+    environment: str | None,
+    as_json: bool,
+) -> None:
+    """Prove that tables equal their source: read both, compare counts, keys and values, say what differs.
+
+    STREAMS are names or globs; without any, all selected streams are compared. Nothing is written. The exit code is 0
+    when all are equal, 1 when something differs; rows beyond a table's bookmark are counted apart, as not loaded yet.
+    """
+    from icetap.cli.configuration import read_connection  # noqa: PLC0415
+    from icetap.cli.verify import verify as compare  # noqa: PLC0415
+
+    is_equal, text = compare(
+        read_connection(tap, config=tap_config, environment=environment),
+        read_connection(target, config=target_config, environment=environment, kind="target"),
+        streams=streams,
+        options=[
+            f"--limit={limit}",
+            *(("--show-values",) if show_values else ()),
+            *(("--json",) if as_json else ()),
+        ],
+    )
+    click.echo(text)
+    click.get_current_context().exit(0 if is_equal else 1)
+
+
 @icetap.group()
 def new() -> None:
     """Start something new in this checkout."""

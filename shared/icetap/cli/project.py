@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROJECT_FILE = "meltano.yml"
+EXTRAS = {"select": "array", "metadata": "object", "schema": "object"}
+"""What Meltano changes in a tap's catalog, with the kind of each."""
 _KINDS = {"tap": "extractors", "target": "loaders"}
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -80,20 +82,35 @@ class Project:
         variables = {**self.dotenv, **self.environ}
         merged: dict[str, Any] = {}
         for plugin in reversed(chain):
-            configs = (plugin.get("config") or {}, self._of_environment(plugin["name"]))
+            configs = (plugin.get("config") or {}, self._of_environment(plugin["name"]).get("config") or {})
             for config in configs:
                 merged = _overlay(merged, _expanded(_nested(config), self._expansions()))
             merged = _overlay(merged, _from_variables(plugin, kinds, variables))
         return merged
 
+    def extras(self, name: str) -> dict[str, Any]:
+        """Return the `select`, `metadata` and `schema` of a tap: which of its streams and columns are read."""
+        variables = {**self.dotenv, **self.environ}
+        found: dict[str, Any] = {}
+        for plugin in reversed(self.chain(name)):
+            for level in (plugin, self._of_environment(plugin["name"])):
+                config = level.get("config") or {}
+                for extra in EXTRAS:
+                    value = level.get(extra) or config.get(f"_{extra}")
+                    found[extra] = value or found.get(extra)
+        for extra, kind in EXTRAS.items():
+            variable = re.sub(r"\W", "_", f"{name}__{extra}").upper()
+            if variable in variables:
+                found[extra] = _typed(variables[variable], kind, variable)
+        return {extra: _expanded(value, self._expansions()) for extra, value in found.items() if value}
+
     def _of_environment(self, name: str) -> Mapping[str, Any]:
+        """Return what the active environment says of a plug-in."""
         for environment in self.content.get("environments") or []:
             if environment.get("name") == self.environment:
                 plugins = (environment.get("config") or {}).get("plugins") or {}
-                for listed in plugins.values():
-                    for plugin in listed:
-                        if plugin.get("name") == name:
-                            return plugin.get("config") or {}
+                listed: list[Mapping[str, Any]] = [each for kind in plugins.values() for each in kind]
+                return next((each for each in listed if each.get("name") == name), {})
         return {}
 
     def _expansions(self) -> Mapping[str, str]:

@@ -94,6 +94,9 @@ def inspect(session: Session, *, streams: tuple[str, ...], wants_json: bool) -> 
 
 
 @commands.command("verify")
+@click.option(
+    "--stream", "streams", multiple=True, help="Compare this stream only (or glob). May be repeated."
+)
 @click.option("--show-values", is_flag=True, help="Show the values that differ; keys are always shown.")
 @click.option(
     "--limit",
@@ -104,7 +107,9 @@ def inspect(session: Session, *, streams: tuple[str, ...], wants_json: bool) -> 
 )
 @as_json
 @on_a_lake
-def verify(session: Session, *, show_values: bool, limit: int, wants_json: bool) -> None:
+def verify(
+    session: Session, *, streams: tuple[str, ...], show_values: bool, limit: int, wants_json: bool
+) -> None:
     """Compare the tables with a tap's messages on stdin, row by row; exit code 1 when they differ.
 
     The tap must read from its start, without a state, and to its end: `icetap verify` runs it so, and sees to it.
@@ -118,6 +123,7 @@ def verify(session: Session, *, show_values: bool, limit: int, wants_json: bool)
         config=session.config,
         pipeline=pipeline_name(session.config),
         termination=session.termination,
+        streams=streams,
         limit=limit,
     )
     if wants_json:

@@ -7,6 +7,7 @@ table's columns. So a value is compared as it would be stored, and what the load
 from __future__ import annotations
 
 import datetime as dt
+import fnmatch
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from target_iceberg.stream import StreamLoad
 from target_iceberg.tables import table_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     import duckdb
@@ -339,8 +340,10 @@ class Verifier(Loader):
         pipeline: str,
         termination: Termination,
         bench: Bench,
+        streams: Sequence[str] = (),
     ) -> None:
         super().__init__(catalog, config, pipeline=pipeline, emit=_say_nothing, termination=termination)
+        self._wanted = streams
         self._bench = bench
         self._checks: dict[str, StreamCheck] = {}
         self._absent: dict[str, Findings] = {}
@@ -348,6 +351,9 @@ class Verifier(Loader):
     @override
     def _schema(self, message: Mapping[str, Any], *, line: int) -> None:
         name = message["stream"]
+        if self._wanted and not any(fnmatch.fnmatchcase(name, pattern) for pattern in self._wanted):
+            self._left_out.add(name)
+            return
         try:
             super()._schema(message, line=line)
         except _NoTableError as absent:
@@ -386,6 +392,10 @@ class Verifier(Loader):
         pass
 
     @override
+    def _follow_settings(self, stream: Any) -> None:
+        pass
+
+    @override
     def _keep_rejected(self, stream: Any) -> None:
         pass
 
@@ -406,6 +416,7 @@ def verify(
     config: Mapping[str, Any],
     pipeline: str,
     termination: Termination,
+    streams: Sequence[str] = (),
     limit: int,
 ) -> list[Findings]:
     """Compare the messages of a tap's full read with the tables that they are loaded into.
@@ -416,11 +427,17 @@ def verify(
         config: The loader's settings.
         pipeline: The name under which the bookmarks are kept.
         termination: Ends the work on a signal.
+        streams: Names or globs of the streams to compare; none means all.
         limit: Examples of each kind of difference.
     """
     with comparing() as engine:
         verifier = Verifier(
-            catalog, config, pipeline=pipeline, termination=termination, bench=Bench(engine, limit=limit)
+            catalog,
+            config,
+            pipeline=pipeline,
+            termination=termination,
+            bench=Bench(engine, limit=limit),
+            streams=streams,
         )
         for item in in_advance(messages(source.fileno(), tick_seconds=1.0), verifier.begin):
             verifier.take(item)
