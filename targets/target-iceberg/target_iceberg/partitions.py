@@ -136,7 +136,7 @@ class DerivedColumn:
         Raises:
             DataError: When this loader does not know the transform.
         """
-        self._path = _path_to(source_id, schema.as_struct())
+        self._path = path_to(source_id, schema.as_struct())
         self._kind = schema.find_type(source_id) if self._path else None
         self._transform = transform
         if isinstance(transform, UnknownTransform):
@@ -171,11 +171,11 @@ def as_stored(column: pa.Array) -> pa.Array:
     return column
 
 
-def _path_to(field_id: int, struct: StructType) -> list[str]:
+def path_to(field_id: int, struct: StructType) -> list[str]:
     """Return the names that lead to a field, empty when there is none outside of lists and maps."""
     for field in struct.fields:
         if field.field_id == field_id:
             return [field.name]
-        if isinstance(field.field_type, StructType) and (below := _path_to(field_id, field.field_type)):
+        if isinstance(field.field_type, StructType) and (below := path_to(field_id, field.field_type)):
             return [field.name, *below]
     return []

@@ -11,9 +11,10 @@ from singer_sdk import typing as th
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
 from target_iceberg.column_rules import ON_REJECTED, SCHEMA_POLICIES, ColumnRules, check_columns
+from target_iceberg.layout_settings import LAYOUT_SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MERGE_MODES = ("auto", "copy-on-write", "merge-on-read")
 LOAD_METHODS = ("auto", "append-only", "upsert", "overwrite")
@@ -43,6 +44,11 @@ class StreamSettings:
     flush_seconds: int = 300
     target_file_size_mb: int = 256
     compression: str = "zstd"
+    partition_by: Sequence[str] | None = None
+    sort_by: Sequence[str] | None = None
+    location: str | None = None
+    table_properties: Mapping[str, Any] | None = None
+    format_version: int = 2
     expire_days: float = 5.0
     keep_snapshots: int = 10
     orphan_days: float = 3.0
@@ -298,6 +304,7 @@ CONFIG = th.PropertiesList(
         title="Compression",
         description="Compression of the Parquet files.",
     ),
+    *LAYOUT_SETTINGS,
     th.Property(
         "add_record_metadata",
         th.BooleanType,

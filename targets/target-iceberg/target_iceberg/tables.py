@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,12 +14,15 @@ from icetap.errors import ConfigurationError, DataError
 from icetap.records.names import plain_identifier
 from icetap.types import iceberg_schema, kind_of
 from target_iceberg.boundary import NAMES
+from target_iceberg.layout import LayoutWish
+from target_iceberg.layout_terms import Columns
 from target_iceberg.loaded_table import KEYS, STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyiceberg.catalog import Catalog
+    from pyiceberg.schema import Schema
     from pyiceberg.table import Table
 
     from target_iceberg.settings import StreamSettings
@@ -38,16 +43,48 @@ def table_identifier(stream: str, *, settings: StreamSettings, pipeline: str) ->
     Raises:
         ConfigurationError: When a template names something that there is not.
     """
+    known = _words(stream, pipeline=pipeline)
+    namespace = _filled("namespace", settings.namespace, known)
+    name = plain_identifier(_filled("table_name", settings.table_name, known))
+    return (*(plain_identifier(part) for part in namespace.split(".")), name)
+
+
+def _words(stream: str, *, pipeline: str) -> dict[str, str]:
+    """Return what templates may name."""
     schema, _, _ = stream.rpartition("-")
-    known = {
+    return {
         "pipeline": pipeline,
         "stream": stream,
         "schema": schema or "default",
         "environment": os.environ.get("MELTANO_ENVIRONMENT") or "default",
     }
-    namespace = _filled("namespace", settings.namespace, known)
-    name = plain_identifier(_filled("table_name", settings.table_name, known))
-    return (*(plain_identifier(part) for part in namespace.split(".")), name)
+
+
+def table_location(
+    identifier: tuple[str, ...], *, stream: str, settings: StreamSettings, pipeline: str
+) -> str | None:
+    """Return where a new table is made, from the setting `location`; None for the catalog's choice.
+
+    Raises:
+        ConfigurationError: When the template names something that there is not, or would put tables into one folder.
+    """
+    template = settings.location
+    if not template:
+        return None
+    known = _words(stream, pipeline=pipeline)
+    known |= {"namespace": "/".join(identifier[:-1]), "table": identifier[-1]}
+    location = _filled("location", template, known)
+    if not ("{table}" in template or "{stream}" in template):
+        raise ConfigurationError(
+            f"setting 'location' is '{template}', which would put several tables into one folder; "
+            "expected a template with {table}"
+        )
+    if "://" not in location and not Path(location).is_absolute():
+        raise ConfigurationError(
+            f"setting 'location' is '{template}'; expected a URI, as in s3://lake/{{namespace}}/{{table}}, "
+            "or an absolute path"
+        )
+    return location.rstrip("/")
 
 
 def _filled(setting: str, template: str, known: dict[str, str]) -> str:
@@ -68,6 +105,7 @@ def open_table(
     keys: tuple[str, ...],
     stream: str,
     names: str,
+    layout: NewLayout | None = None,
 ) -> Table:
     """Return the table of a stream, made with these columns when it is missing.
 
@@ -78,32 +116,60 @@ def open_table(
         keys: Columns of the stream's key, under the names they have in the table.
         stream: The stream's name.
         names: What a new table remembers of its columns' names.
+        layout: How a new table is laid out; default plain, where the catalog puts it.
+
+    Raises:
+        ConfigurationError: When the layout does not fit the columns.
     """
     try:
         return catalog.load_table(identifier)
     except NoSuchTableError:
-        return _create(catalog, identifier, fields=fields, keys=keys, stream=stream, names=names)
+        properties = {STREAM: stream, KEYS: ",".join(keys), NAMES: names}
+        required = [field.name for field in fields if field.name in keys and _may_identify(field)]
+        schema = iceberg_schema(field.with_nullable(field.name not in required) for field in fields)
+        return _create(
+            catalog, identifier, schema=schema, properties=properties, layout=layout or NewLayout(stream)
+        )
+
+
+@dataclass(frozen=True)
+class NewLayout:
+    """How a table is laid out when it is made.
+
+    `mapping` has the stream's names of columns and the table's.
+    """
+
+    stream: str
+    wish: LayoutWish = field(default_factory=LayoutWish)
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    location: str | None = None
 
 
 def _create(
     catalog: Catalog,
     identifier: tuple[str, ...],
     *,
-    fields: Sequence[pa.Field],
-    keys: tuple[str, ...],
-    stream: str,
-    names: str,
+    schema: Schema,
+    properties: Mapping[str, str],
+    layout: NewLayout,
 ) -> Table:
+    columns = Columns(schema, mapping=layout.mapping, stream=layout.stream)
+    spec, order = layout.wish.of_new_table(columns)
     namespace = identifier[:-1]
     for depth in range(1, len(namespace) + 1):
         try:
             catalog.create_namespace(namespace[:depth])
         except NamespaceAlreadyExistsError:
             continue
-    columns = [field.with_nullable(field.name not in keys or not _may_identify(field)) for field in fields]
-    properties = {**TABLE_PROPERTIES, STREAM: stream, KEYS: ",".join(keys), NAMES: names}
     try:
-        return catalog.create_table(identifier, schema=iceberg_schema(columns), properties=properties)
+        return catalog.create_table(
+            identifier,
+            schema=schema,
+            location=layout.location,
+            partition_spec=spec,
+            sort_order=order,
+            properties={**TABLE_PROPERTIES, **(layout.wish.properties or {}), **properties},
+        )
     except TableAlreadyExistsError:
         return catalog.load_table(identifier)
 
@@ -117,7 +183,7 @@ def check_table(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
     """Refuse a table that this stream cannot be loaded into.
 
     Raises:
-        DataError: When the table has another key, is partitioned, or has a format version that cannot be written.
+        DataError: When the table has another key, or a format version that cannot be written.
         ConfigurationError: When another stream is loaded into it.
     """
     name = ".".join(table.name())
@@ -125,10 +191,6 @@ def check_table(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
         raise DataError(
             f"table {name} has format version {table.format_version}; this loader writes version {FORMAT_VERSION}. "
             "Load the stream into another table with 'table_name'."
-        )
-    if table.spec().fields:
-        raise DataError(
-            f"table {name} is partitioned, which this version cannot write. Load the stream into another table."
         )
     stored = table.properties.get(KEYS)
     if stored is not None and stored != ",".join(keys):
