@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform
 
 from icetap.errors import ConfigurationError
 
