@@ -26,7 +26,7 @@ class Appending:
         self._job = job
         self._stage: DirectStage | None = None
         self._boundary: Boundary | None = None
-        self.is_aligned = False
+        self.is_aligned = job.run.replay is not None
         """Whether it is known how the table stands to where the tap starts."""
         self.rewind: Rewind | None = None
         """The snapshot to go back to with the next commit."""

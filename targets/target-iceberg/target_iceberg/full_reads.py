@@ -67,7 +67,7 @@ class FullRead:
         if self._is_stored(files):
             delete_files(target.table, files)
             job.counts.unchanged += stage.rows
-            target.commit(lambda: target.change(has_snapshot=False))
+            target.commit(lambda: target.change(has_snapshot=False, is_full_read=True))
             return
         target.commit(lambda: target.change(added=files, parent=target.head, replaces_all=True))
         job.counts.inserted += stage.rows

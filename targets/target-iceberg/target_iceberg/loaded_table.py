@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from target_iceberg.run import Counts, Run
 
 VERSION = "icetap.version"
+REPLAY = "icetap.replay"
+"""Table property: the last replay of refused rows that was committed."""
+FULL_READ = "icetap.full-read"
+"""Table property: the run that last made the table a complete read of its source, and when (seconds since 1970)."""
 KEYS = "icetap.keys"
 STREAM = "icetap.stream"
 
@@ -44,6 +49,7 @@ class LoadedTable:
         self._run = run
         self._counts = counts
         self._fence = table.properties.get(bookmarks.property_name(run.pipeline))
+        self._known = _keys_and_names(table)
 
     @property
     def name(self) -> str:
@@ -75,11 +81,19 @@ class LoadedTable:
             FenceError: When one has.
         """
         self.table.refresh()
-        if self.table.properties.get(bookmarks.property_name(self._run.pipeline)) != self._fence:
+        if self._run.replay is not None:
+            self._run.replay.check(self.head)
+        elif self.table.properties.get(bookmarks.property_name(self._run.pipeline)) != self._fence:
             raise FenceError(
                 f"stream '{self._stream}': another run of this pipeline is loading this table ({self.name}). "
                 "This run stops; what the other one commits stays. "
                 "If two pipelines are meant to load it, give each its own name with the setting 'pipeline'."
+            )
+        keys, names = _keys_and_names(self.table)
+        if keys != self._known[0] or any(names.get(own) != column for own, column in self._known[1].items()):
+            raise FenceError(
+                f"stream '{self._stream}': the key or a column's name of {self.name} was changed during this load. "
+                "What was committed stays; run the pipeline again."
             )
         if not self.schema_stage.is_changed:
             self.schema_stage = SchemaStage(self.table)
@@ -95,12 +109,14 @@ class LoadedTable:
         replaces_all: bool = False,
         is_open: bool = False,
         is_rewound: bool = False,
+        is_full_read: bool = False,
         has_snapshot: bool = True,
     ) -> Change:
         """Return a `Change` that carries the newest bookmark.
 
         With `is_open`, no STATE covers the rows yet: the next run takes them back. With `is_rewound`,
-        `parent` is a snapshot to which the table goes back.
+        `parent` is a snapshot to which the table goes back. With `is_full_read`, or when all is replaced, the
+        table holds a complete read of the source: rows refused before it are out of date.
         """
         started_from = self._run.ledger.start_of(self._stream).bookmark
         bookmark = self._run.ledger.part_of(self._stream)
@@ -110,12 +126,16 @@ class LoadedTable:
         position = bookmarks.Position(bookmark or known, self._run.run_id, started_from, is_opaque=is_opaque)
         name = bookmarks.property_name(self._run.pipeline)
 
+        replay = self._run.replay
+        full_read = {"run_id": self._run.run_id, "at": time.time()} if is_full_read or replaces_all else None
+
         def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:
             text = bookmarks.encode(position, snapshot_id=snapshot_id, sequence_number=sequence_number)
             others = {VERSION: self.version, NAMES: self.names}
             stored = self.table.properties
             return {
-                name: text,
+                **({REPLAY: replay.replay_id} if replay else {name: text}),
+                **({FULL_READ: json.dumps(full_read)} if full_read else {}),
                 **{key: value for key, value in others.items() if value and value != stored.get(key)},
             }
 
@@ -127,7 +147,11 @@ class LoadedTable:
             parent=parent,
             is_rewound=is_rewound,
             replaces_all=replaces_all,
-            summary=bookmarks.summary(position, pipeline=self._run.pipeline, is_open=is_open),
+            summary=(
+                {bookmarks.RUN_ID: self._run.run_id, REPLAY: replay.replay_id}
+                if replay
+                else bookmarks.summary(position, pipeline=self._run.pipeline, is_open=is_open)
+            ),
             properties=properties,
             has_snapshot=has_snapshot,
         )
@@ -178,9 +202,17 @@ class LoadedTable:
 
     def _landed(self, snapshot_id: int | None, change: Change) -> None:
         self._fence = self.table.properties.get(bookmarks.property_name(self._run.pipeline))
+        self._known = _keys_and_names(self.table)
+        if self._run.replay is not None:
+            self._run.replay.head = self.head
         self.position = bookmarks.read_position(self.table.metadata, self._run.pipeline)
         self.schema_stage = SchemaStage(self.table)
         if change.has_snapshot:
             self._counts.commits += 1
             self._counts.files += len(change.added) + len(change.added_deletes)
             self._counts.snapshot_id = snapshot_id
+
+
+def _keys_and_names(table: Table) -> tuple[str | None, Mapping[str, str]]:
+    """Return the table's key, and its columns by their names in the source."""
+    return table.properties.get(KEYS), json.loads(table.properties.get(NAMES, "{}")).get("columns", {})

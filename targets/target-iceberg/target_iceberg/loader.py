@@ -24,7 +24,7 @@ from target_iceberg.contract import Evolution, conform, plan_evolution, with_ove
 from target_iceberg.decode import StreamDecoder
 from target_iceberg.lenient import Losses
 from target_iceberg.maps import StreamMaps
-from target_iceberg.quarantine import keep_rejected, quarantine_of
+from target_iceberg.quarantine import keep_rejected, quarantine_of, remember_schema
 from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.run import Run
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from target_iceberg.decode import Begun, Decoded, Rejected
+    from target_iceberg.run import Replay
     from target_iceberg.settings import StreamSettings
     from target_iceberg.signals import Termination
 
@@ -56,7 +57,8 @@ class _Stream:
     load: StreamLoad
     decoder: StreamDecoder
     settings: StreamSettings
-    schema: Mapping[str, Any]
+    message: Mapping[str, Any]
+    """The newest SCHEMA, as mapped."""
     evolution: Evolution
     keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
@@ -84,13 +86,14 @@ class Loader:
         pipeline: str,
         emit: Callable[[str], None],
         termination: Termination,
+        replay: Replay | None = None,
     ) -> None:
         self._catalog = catalog
         self._config = config
         self._emit = emit
         self._termination = termination
         self._ledger = StateLedger()
-        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512))
+        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512), replay)
         self._streams: dict[str, _Stream] = {}
         self._began = time.monotonic()
         self._batch_files = BatchFiles(Path(config.get("batch_root") or default_batch_root()))
@@ -146,7 +149,7 @@ class Loader:
         settings = stream_settings(self._config, name)
         keys = settings.key_properties or tuple(message.get("key_properties") or ())
         known = self._streams.get(name)
-        if known and known.schema == message["schema"] and known.keys == keys:
+        if known and known.message["schema"] == message["schema"] and known.keys == keys:
             return
         columns = schema_from_singer(message["schema"], key_properties=keys, number_as=settings.number_as)
         check_keys(columns, keys, stream=name)
@@ -159,8 +162,9 @@ class Loader:
             )
         else:
             known.decoder = _decoder(name, columns, settings)
-            known.schema = message["schema"]
+            known.message = message
             self._admit(known)
+            remember_schema(self._catalog, known.load.table, message)
 
     def _new_stream(
         self,
@@ -188,11 +192,12 @@ class Loader:
             load,
             _decoder(name, columns, settings),
             settings,
-            message["schema"],
+            message,
             evolution,
             keys,
         )
         load.before_commit = lambda: self._keep_rejected(stream)
+        remember_schema(self._catalog, table, message)
         self._admit(stream)
         return stream
 
@@ -382,7 +387,7 @@ class Loader:
         rejected, stream.rejected = stream.rejected, []
         stream.has_kept = stream.has_kept or bool(rejected)
         keep_rejected(
-            self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
+            self._catalog, stream.load.table, rejected, message=stream.message, run_id=self._run.run_id
         )
 
     def _print_state(self) -> None:

@@ -6,8 +6,35 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from icetap.errors import StateError
+
 if TYPE_CHECKING:
     from target_iceberg.states import StateLedger
+
+
+class MovedDuringReplayError(StateError):
+    """The table moved after it was decided which rows of a replay may be loaded."""
+
+
+@dataclass
+class Replay:
+    """Refused rows that are loaded again, in the place of a tap.
+
+    It moves no bookmark and commits on exactly the snapshot on which its rows were compared with the table's.
+    """
+
+    replay_id: str
+    head: int | None
+    """That snapshot, then those of its own commits; None for an empty table."""
+
+    def check(self, head: int | None) -> None:
+        """Refuse any other head.
+
+        Raises:
+            MovedDuringReplayError: When somebody else has committed.
+        """
+        if head != self.head:
+            raise MovedDuringReplayError("the table was written to while refused rows were compared with it")
 
 
 @dataclass(frozen=True)
@@ -18,6 +45,7 @@ class Run:
     pipeline: str
     ledger: StateLedger
     memory_limit_mb: int = 512
+    replay: Replay | None = None
 
 
 @dataclass
