@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -171,7 +172,7 @@ def _delete_unreferenced(table: Table, snapshots: list[Snapshot]) -> Expired:
     """Delete what only these snapshots, which the table no longer has, needed."""
     io, storage = table.io, Storage(table)
     kept = manifests_of(table.metadata.snapshots, io)
-    needless = {path: one for path, one in manifests_of(snapshots, io).items() if path not in kept}
+    needless = {path: one for path, one in _manifests(snapshots, io).items() if path not in kept}
     needed = References(listed_files(kept.values(), io)) if needless else References()
     done = Expired(snapshots=len(snapshots))
     for manifest in needless.values():
@@ -187,8 +188,20 @@ def _delete_unreferenced(table: Table, snapshots: list[Snapshot]) -> Expired:
     return done
 
 
+def _manifests(snapshots: list[Snapshot], io: FileIO) -> dict[str, ManifestFile]:
+    """Return the manifests of expired snapshots; what is gone already, another expiry has deleted."""
+    found: dict[str, ManifestFile] = {}
+    for snapshot in snapshots:
+        with contextlib.suppress(FileNotFoundError):
+            found |= manifests_of([snapshot], io)
+    return found
+
+
 def _sizes(manifest: ManifestFile, io: FileIO, needed: References) -> dict[str, int]:
     """Return the files that a manifest names and nothing needs, with their sizes."""
-    entries = manifest.fetch_manifest_entry(io, discard_deleted=False)
+    try:
+        entries = manifest.fetch_manifest_entry(io, discard_deleted=False)
+    except FileNotFoundError:
+        return {}
     files = (entry.data_file for entry in entries)
     return {file.file_path: file.file_size_in_bytes for file in files if file.file_path not in needed}
