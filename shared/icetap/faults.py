@@ -48,7 +48,8 @@ _SIGN_IN_TEXT = ("authentication failed", "no password supplied", "role", "pg_hb
 
 # How Arrow tells an error of S3: "… AWS Error ACCESS_DENIED during PutObject operation: …", or the status alone.
 _AWS = re.compile(r"AWS Error (\w+)")
-_STATUS = re.compile(r"HTTP (?:status|response code):? (\d{3})", re.IGNORECASE)
+_STATUS = re.compile(r"HTTP status (\d{3})")
+_S3_NAME = re.compile(r"ExceptionName: (\w+)")
 _S3_REFUSED = frozenset(
     [
         "ACCESS_DENIED",
@@ -59,6 +60,7 @@ _S3_REFUSED = frozenset(
         "INVALID_SIGNATURE",
         "INCOMPLETE_SIGNATURE",
         "UNRECOGNIZED_CLIENT",
+        "X_ADMIN_USER_NOT_FOUND",  # versitygw 1.8
     ]
 )
 _S3_PASSING = frozenset(
@@ -279,9 +281,15 @@ def _of_s3(error: OSError) -> str | None:
     found = _AWS.search(text)
     if found is None:
         return None
-    if found[1] == "UNKNOWN" and (status := _STATUS.search(text)):
-        return status[1]
-    return found[1]
+    if found[1] != "UNKNOWN":
+        return found[1]
+    # The SDK knows the names of Amazon's own errors only.
+    if (name := _S3_NAME.search(text)) and (
+        known := re.sub(r"(?<=.)(?=[A-Z])", "_", name[1]).upper()
+    ) in _S3_REFUSED:
+        return known
+    status = _STATUS.search(text)
+    return status[1] if status else found[1]
 
 
 def _explained_s3(code: str) -> IcetapError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,6 +127,7 @@ def s3_for_anybody(folder: Path) -> Iterator[S3]:
             [str(python.with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)],
             answers=lambda: accepts_connections(port),
             folder=folder,
+            stop_signal=signal.SIGKILL,  # it keeps nothing, and SIGTERM takes it seconds
         ):
             _file_system(port).create_dir("lake")
             answers("from PyPI")

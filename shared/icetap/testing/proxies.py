@@ -175,6 +175,8 @@ class HttpProxy:
             for name, value in request.headers.items():
                 if name.lower() not in _HOP_BY_HOP | {"expect"}:
                     connection.putheader(name, value)
+            if "Content-Length" not in request.headers and request.body:
+                connection.putheader("Content-Length", str(len(request.body)))
             connection.endheaders(request.body or None)
             answer = connection.getresponse()
             body = answer.read()
@@ -198,8 +200,7 @@ def _handler_for(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
             """Keep quiet."""
 
         def serve(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            request = Request(self.command, self.path, self.headers, self.rfile.read(length))
+            request = Request(self.command, self.path, self.headers, self._body())
             try:
                 answer = proxy.handle(request)
             except (CutError, OSError):
@@ -209,6 +210,16 @@ def _handler_for(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
                 return
             with contextlib.suppress(OSError):  # a client that waits no more
                 self._tell(answer)
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while length := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(length))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
 
         def _tell(self, answer: Answer) -> None:
             self.send_response_only(answer.status)
