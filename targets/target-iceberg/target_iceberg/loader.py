@@ -22,6 +22,8 @@ from target_iceberg.boundary import NAMES
 from target_iceberg.commit import new_run_id
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
+from target_iceberg.layout import follow_settings
+from target_iceberg.layout_settings import layout_wish
 from target_iceberg.lenient import Losses
 from target_iceberg.maps import StreamMaps
 from target_iceberg.quarantine import keep_rejected, quarantine_of, remember_schema
@@ -31,7 +33,14 @@ from target_iceberg.run import Run
 from target_iceberg.settings import stream_settings
 from target_iceberg.states import StateLedger
 from target_iceberg.stream import StreamLoad
-from target_iceberg.tables import check_keys, check_table, open_table, table_identifier
+from target_iceberg.tables import (
+    NewLayout,
+    check_keys,
+    check_table,
+    open_table,
+    table_identifier,
+    table_location,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -199,7 +208,18 @@ class Loader:
         load.before_commit = lambda: self._keep_rejected(stream)
         remember_schema(self._catalog, table, message)
         self._admit(stream)
+        self._follow_settings(stream)
         return stream
+
+    def _follow_settings(self, stream: _Stream) -> None:
+        """Give the table the layout and the properties that the settings ask for."""
+        follow_settings(
+            stream.load.target,
+            layout_wish(stream.settings, stream=stream.load.name),
+            mapping=stream.evolution.mapping,
+            stream=stream.load.name,
+            announce=stream.load.job.announce,
+        )
 
     def _new_load(
         self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings
@@ -218,13 +238,18 @@ class Loader:
             raise ConfigurationError(
                 f"setting 'streams.{stream}.columns' leaves out every column of stream '{stream}', which has no key"
             )
+        pipeline = self._run.pipeline
+        identifier = table_identifier(stream, settings=settings, pipeline=pipeline)
+        location = table_location(identifier, stream=stream, settings=settings, pipeline=pipeline)
+        wish = layout_wish(settings, stream=stream)
         return open_table(
             self._catalog,
-            table_identifier(stream, settings=settings, pipeline=self._run.pipeline),
+            identifier,
             fields=list(planned.schema),
             keys=tuple(planned.mapping[key] for key in keys),
             stream=stream,
             names=json.dumps(planned.names),
+            layout=NewLayout(stream, wish, planned.mapping, location),
         )
 
     def _admit(self, stream: _Stream) -> None:
