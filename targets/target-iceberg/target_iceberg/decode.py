@@ -1,37 +1,38 @@
-"""A run of RECORD lines, or an Arrow file -> record batches of the declared types; refused rows apart."""
+"""A run of RECORD lines, or a file's columns -> record batches of the declared types; refused rows apart."""
 
 from __future__ import annotations
 
 import functools
-import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.types import TIMESTAMPTZ
-from target_iceberg.arrow_lane import read_batches
+from target_iceberg import columnar_lane
 from target_iceberg.column_rules import NULL, ColumnRules, stricter
+from target_iceberg.columnar_lane import UndeclaredMember, deletes_of, fit, found_field, row_text
 from target_iceberg.json_lane import JsonLane, Unfit
 from target_iceberg.lenient import whole_or_null
+from target_iceberg.reader import Run
 from target_iceberg.row_lane import RowLane, UnfitLineError, parse_record
-from target_iceberg.scalars import Typed, cast_text, isolate, outside_years
+from target_iceberg.scalars import Typed, cast_text, isolate
 from target_iceberg.undeclared import Learned
 from target_iceberg.values import UndeclaredField, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor, Future
 
-    from target_iceberg.reader import Run
+    from target_iceberg.columnar_files import Piece
 
-DELETED_AT = "_sdc_deleted_at"
+DELETED_AT = columnar_lane.DELETED_AT
 """Set on a RECORD that stands for a deleted row; never a column of the batch."""
 _NO_KEY = "a key that is missing or null"
-_NO_YEAR = "a year outside 1 to 9999"
+_NO_OBJECT = "expected a JSON object"
 _PIECE_BYTES = 1 << 20
 _REST_RUNS = 16
 """After a run in which no piece went through the fast lane, this many runs do not try it."""
@@ -42,7 +43,7 @@ class Rejected:
     """A row that does not fit."""
 
     line: int
-    """Number in the input, from 1; in an Arrow file the number of the row."""
+    """Number in `place`, from 1; in an Arrow or Parquet file the number of the row."""
     column: str | None
     """The column that refused it, None when the whole line is refused."""
     reason: str
@@ -51,6 +52,8 @@ class Rejected:
     """The record as the tap sent it, as JSON."""
     consequence: str = "quarantine"
     """What becomes of it: a word of `on_rejected`."""
+    place: str = "the input"
+    """Where the line is, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,45 +184,77 @@ class StreamDecoder:
                 self._shown = self.schema
             yield decoded
 
-    def decode_batch_file(self, file: BinaryIO, *, version: int | None = None) -> Iterator[Decoded]:
-        """Yield the rows of an Arrow file (see `arrow_lane.BatchFiles`), one record batch at a time.
+    def decode_columns(self, pieces: Iterable[Piece], *, version: int | None = None) -> Iterator[Decoded]:
+        """Yield the rows of an Arrow or Parquet file, piece by piece.
 
         Line numbers in `Decoded.rejected` count the file's rows.
-
-        Raises:
-            DataError: When the file is damaged or its columns are not the declared ones.
         """
-        deleted = pa.field(DELETED_AT, TIMESTAMPTZ)
         first_row = 1
-        for whole in read_batches(file, self._declared, optional=deleted):
+        for piece in pieces:
+            columns = self._fitted(piece)
             nulled: Counter[str] = Counter()
             bad: dict[int, _Fault] = {}
-            columns = [
-                self._settle(
-                    one, Typed(column, bad=dict.fromkeys(outside_years(column), _NO_YEAR)), bad, nulled
-                )
-                for one, column in zip(whole.schema, whole.columns, strict=True)
+            arrays = [
+                self._settle(one, column, bad, nulled)
+                for one, column in zip(self._fields, columns, strict=True)
             ]
             rejected = [
                 Rejected(
-                    first_row + row, fault.column, fault.reason, _row_text(whole, row), fault.consequence
+                    first_row + row, fault.column, fault.reason, row_text(piece.batch, row), fault.consequence
                 )
                 for row, fault in sorted(bad.items())
             ]
-            first_row += whole.num_rows
-            rows = pa.RecordBatch.from_arrays(columns, schema=whole.schema)
-            if bad:
-                rows = rows.filter(pa.array([i not in bad for i in range(len(whole))], pa.bool_()))
-            deletes = rows.column(DELETED_AT).is_valid()
+            count = piece.batch.num_rows
+            first_row += count
+            kept = pa.array([i not in bad for i in range(count)], pa.bool_()) if bad else None
+            rows = self._known(arrays)
+            rows = rows if kept is None else rows.filter(kept)
+            deleted, deleted_at = deletes_of(piece, kept=kept)
+            new = [one for one in self.schema if not _has(self._shown, one)]
+            if rows.num_rows:
+                self._shown = self.schema
             yield Decoded(
-                batch=rows.select(self._declared_names),
+                batch=rows,
                 version=version,
-                deleted=deletes if deletes.true_count else None,
-                deleted_at=rows.column(DELETED_AT) if deletes.true_count else None,
+                deleted=deleted,
+                deleted_at=deleted_at,
                 times=pa.nulls(len(rows), TIMESTAMPTZ) if self._record_metadata else None,
                 rejected=rejected,
+                lossy={
+                    one.name: column.lossy
+                    for one, column in zip(self._fields, columns, strict=True)
+                    if column.lossy
+                },
                 nulled=dict(+nulled),
+                new_fields=new,
             )
+
+    def refused(self, lines: Iterable[tuple[int, str]]) -> Decoded:
+        """Return lines of a file, by number and text, that are no JSON objects, as rejected rows."""
+        consequence = self._rules.refusal(None)
+        rejected = [Rejected(number, None, _NO_OBJECT, text, consequence) for number, text in lines]
+        return Decoded(batch=pa.RecordBatch.from_pylist([], schema=self.schema), rejected=rejected)
+
+    def _fitted(self, piece: Piece) -> list[Typed]:
+        """Give a piece's values the declared types; what nobody declared becomes a column first."""
+        known = {one.name: one for one in self._fields}
+        for one in piece.batch.schema:
+            if one.name != DELETED_AT and not pa.types.is_null(one.type):
+                known[one.name] = self._learned.widen_column(known.get(one.name), found_field(one))
+        if not _same(list(known.values()), self._fields):
+            self._set_fields(list(known.values()))
+        while True:
+            try:
+                return fit(piece, self._fields)
+            except UndeclaredMember as found:
+                self._learn(Run(self.stream, found.lines, found.lines.count(b"\n"), 1))
+
+    def _known(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
+        """Return columns as a batch, without those of which nothing but null has been seen."""
+        present = [
+            array for one, array in zip(self._fields, arrays, strict=True) if not pa.types.is_null(one.type)
+        ]
+        return pa.RecordBatch.from_arrays(present, schema=self.schema)
 
     def _parts(self, run: Run, begun: Begun | None) -> list[_Part]:
         fast = self._fast.usable and not self._resting
@@ -383,18 +418,6 @@ def _missing_keys(one: pa.Field, array: pa.Array) -> list[int]:
         return []
     rows: list[int] = pc.indices_nonzero(array.is_null()).to_pylist()
     return rows
-
-
-def _row_text(batch: pa.RecordBatch, row: int) -> str:
-    """Return a row of an Arrow file as JSON, for people: values without a JSON form as text."""
-    # Numbers first: a date outside Python's years has no Python value.
-    values = {
-        name: column[row : row + 1].cast(pa.int64())[0].as_py()
-        if outside_years(column[row : row + 1])
-        else column[row].as_py()
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    }
-    return json.dumps(values, default=str, ensure_ascii=False)
 
 
 def _line_of(run: Run, offset: int, row: int, /) -> int:

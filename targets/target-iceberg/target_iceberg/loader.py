@@ -8,39 +8,29 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from icetap.columnar.batches import default_batch_root
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
 from target_iceberg import metadata, report
-from target_iceberg.arrow_lane import BatchFiles
+from target_iceberg.batch_files import batch_files
+from target_iceberg.batch_lane import BatchLane
 from target_iceberg.boundary import NAMES
 from target_iceberg.commit import new_run_id
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
-from target_iceberg.layout import follow_settings
-from target_iceberg.layout_settings import layout_wish
 from target_iceberg.lenient import Losses
 from target_iceberg.maps import StreamMaps
-from target_iceberg.quarantine import keep_rejected, quarantine_of, remember_schema
+from target_iceberg.quarantine import keep_rejected, quarantine_of
 from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.run import Run
 from target_iceberg.settings import stream_settings
 from target_iceberg.states import StateLedger
 from target_iceberg.stream import StreamLoad
-from target_iceberg.tables import (
-    NewLayout,
-    check_keys,
-    check_table,
-    open_table,
-    table_identifier,
-    table_location,
-)
+from target_iceberg.tables import check_keys, check_table, open_table, table_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +39,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from target_iceberg.decode import Begun, Decoded, Rejected
-    from target_iceberg.run import Replay
     from target_iceberg.settings import StreamSettings
     from target_iceberg.signals import Termination
 
@@ -66,8 +55,7 @@ class _Stream:
     load: StreamLoad
     decoder: StreamDecoder
     settings: StreamSettings
-    message: Mapping[str, Any]
-    """The newest SCHEMA, as mapped."""
+    schema: Mapping[str, Any]
     evolution: Evolution
     keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
@@ -95,21 +83,21 @@ class Loader:
         pipeline: str,
         emit: Callable[[str], None],
         termination: Termination,
-        replay: Replay | None = None,
     ) -> None:
         self._catalog = catalog
         self._config = config
         self._emit = emit
         self._termination = termination
         self._ledger = StateLedger()
-        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512), replay)
+        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512))
         self._streams: dict[str, _Stream] = {}
         self._began = time.monotonic()
-        self._batch_files = BatchFiles(Path(config.get("batch_root") or default_batch_root()))
         self._maps = StreamMaps(config)
         self._left_out: set[str] = set()
         self._begun: deque[tuple[RecordRun, Begun | None]] = deque()
         self._pool = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decode")
+        files = batch_files(config.get("batch_root"), properties=catalog.properties)
+        self._batches = BatchLane(files, maps=self._maps, pool=self._pool)
         self.is_finished = False
 
     # --- messages --------------------------------------------------------------------------------
@@ -158,7 +146,7 @@ class Loader:
         settings = stream_settings(self._config, name)
         keys = settings.key_properties or tuple(message.get("key_properties") or ())
         known = self._streams.get(name)
-        if known and known.message["schema"] == message["schema"] and known.keys == keys:
+        if known and known.schema == message["schema"] and known.keys == keys:
             return
         columns = schema_from_singer(message["schema"], key_properties=keys, number_as=settings.number_as)
         check_keys(columns, keys, stream=name)
@@ -171,9 +159,8 @@ class Loader:
             )
         else:
             known.decoder = _decoder(name, columns, settings)
-            known.message = message
+            known.schema = message["schema"]
             self._admit(known)
-            remember_schema(self._catalog, known.load.table, message)
 
     def _new_stream(
         self,
@@ -201,25 +188,13 @@ class Loader:
             load,
             _decoder(name, columns, settings),
             settings,
-            message,
+            message["schema"],
             evolution,
             keys,
         )
         load.before_commit = lambda: self._keep_rejected(stream)
-        remember_schema(self._catalog, table, message)
         self._admit(stream)
-        self._follow_settings(stream)
         return stream
-
-    def _follow_settings(self, stream: _Stream) -> None:
-        """Give the table the layout and the properties that the settings ask for."""
-        follow_settings(
-            stream.load.target,
-            layout_wish(stream.settings, stream=stream.load.name),
-            mapping=stream.evolution.mapping,
-            stream=stream.load.name,
-            announce=stream.load.job.announce,
-        )
 
     def _new_load(
         self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings
@@ -238,18 +213,13 @@ class Loader:
             raise ConfigurationError(
                 f"setting 'streams.{stream}.columns' leaves out every column of stream '{stream}', which has no key"
             )
-        pipeline = self._run.pipeline
-        identifier = table_identifier(stream, settings=settings, pipeline=pipeline)
-        location = table_location(identifier, stream=stream, settings=settings, pipeline=pipeline)
-        wish = layout_wish(settings, stream=stream)
         return open_table(
             self._catalog,
-            identifier,
+            table_identifier(stream, settings=settings, pipeline=self._run.pipeline),
             fields=list(planned.schema),
             keys=tuple(planned.mapping[key] for key in keys),
             stream=stream,
             names=json.dumps(planned.names),
-            layout=NewLayout(stream, wish, planned.mapping, location),
         )
 
     def _admit(self, stream: _Stream) -> None:
@@ -298,23 +268,9 @@ class Loader:
         if message["stream"] in self._left_out:
             return
         stream = self._stream(message["stream"], line=line)
-        version = message.get("version")
-        for path in self._batch_files.paths(message, line=line):
-            with self._batch_files.open(path) as file:
-                if self._maps.applies_to(message["stream"]):
-                    self._mapped_batches(message["stream"], file, version=version, line=line)
-                else:
-                    for decoded in stream.decoder.decode_batch_file(file, version=version):
-                        self._write(stream, decoded, input_bytes=decoded.batch.nbytes)
-            # Its rows are staged. After a crash the tap sends them again, in a file of another name.
-            path.unlink(missing_ok=True)
-
-    def _mapped_batches(self, name: str, file: BinaryIO, *, version: int | None, line: int) -> None:
-        reader = pa.ipc.open_file(file)
-        for number in range(reader.num_record_batches):
-            run = self._maps.batch(name, reader.get_batch(number), version=version, line=line)
-            for decoded in self._streams[name].decoder.decode(run) if run.count else ():
-                self._write(self._streams[name], decoded, input_bytes=run.input_bytes)
+        for decoded, size in self._batches.decoded(message, decoder=stream.decoder, line=line):
+            self._write(stream, decoded, input_bytes=size)
+            self._commit_due()
 
     def _write(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
         self._ledger.rows_came()
@@ -367,7 +323,7 @@ class Loader:
         first = next((row for row in rows if row.consequence == "fail"), None)
         if first is not None:
             raise DataError(
-                f"line {first.line} of the input, stream '{stream.load.name}', "
+                f"line {first.line} of {first.place}, stream '{stream.load.name}', "
                 + (f"column '{first.column}'" if first.column is not None else "the whole row")
                 + f": {first.reason}. "
                 "Mend the source, or set 'on_rejected: quarantine' to keep such rows in a table of their own."
@@ -407,12 +363,14 @@ class Loader:
         with self._termination.held_back():
             stream.load.commit(at_end=at_end)
             self._print_state()
+            if not (stream.load.staged_rows or stream.load.failure):
+                self._batches.committed(stream.load.name)
 
     def _keep_rejected(self, stream: _Stream) -> None:
         rejected, stream.rejected = stream.rejected, []
         stream.has_kept = stream.has_kept or bool(rejected)
         keep_rejected(
-            self._catalog, stream.load.table, rejected, message=stream.message, run_id=self._run.run_id
+            self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
         )
 
     def _print_state(self) -> None:

@@ -49,6 +49,18 @@ class Learned:
             return field.with_type(pa.list_(element))
         return field
 
+    def widen_column(self, field: pa.Field | None, found: pa.Field) -> pa.Field:
+        """Return the column for a file's column of this name, whose type stands for all its values.
+
+        Args:
+            field: The column so far; a declared one keeps its type. None when there is none.
+            found: The file's column.
+        """
+        if field is None:
+            self._paths.add((found.name,))
+            return found
+        return _joined(field, found) if (field.name,) in self._paths else field
+
     def _widen_struct(self, kind: pa.StructType, value: dict[str, Any], *, path: Path) -> pa.StructType:
         children = {child.name: child for child in kind}
         for name, one in value.items():
