@@ -21,16 +21,25 @@ from target_iceberg.boundary import NAMES
 from target_iceberg.commit import new_run_id
 from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
+from target_iceberg.layout import follow_settings
+from target_iceberg.layout_settings import layout_wish
 from target_iceberg.lenient import Losses
 from target_iceberg.maps import StreamMaps
-from target_iceberg.quarantine import keep_rejected, quarantine_of
+from target_iceberg.quarantine import keep_rejected, quarantine_of, remember_schema
 from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.run import Run
 from target_iceberg.settings import stream_settings
 from target_iceberg.states import StateLedger
 from target_iceberg.stream import StreamLoad
-from target_iceberg.tables import check_keys, check_table, open_table, table_identifier
+from target_iceberg.tables import (
+    NewLayout,
+    check_keys,
+    check_table,
+    open_table,
+    table_identifier,
+    table_location,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from target_iceberg.decode import Begun, Decoded, Rejected
+    from target_iceberg.run import Replay
     from target_iceberg.settings import StreamSettings
     from target_iceberg.signals import Termination
 
@@ -55,7 +65,8 @@ class _Stream:
     load: StreamLoad
     decoder: StreamDecoder
     settings: StreamSettings
-    schema: Mapping[str, Any]
+    message: Mapping[str, Any]
+    """The newest SCHEMA, as mapped."""
     evolution: Evolution
     keys: tuple[str, ...]
     rejected: list[Rejected] = field(default_factory=list)
@@ -83,13 +94,14 @@ class Loader:
         pipeline: str,
         emit: Callable[[str], None],
         termination: Termination,
+        replay: Replay | None = None,
     ) -> None:
         self._catalog = catalog
         self._config = config
         self._emit = emit
         self._termination = termination
         self._ledger = StateLedger()
-        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512))
+        self._run = Run(new_run_id(), pipeline, self._ledger, config.get("memory_limit_mb", 512), replay)
         self._streams: dict[str, _Stream] = {}
         self._began = time.monotonic()
         self._maps = StreamMaps(config)
@@ -146,7 +158,7 @@ class Loader:
         settings = stream_settings(self._config, name)
         keys = settings.key_properties or tuple(message.get("key_properties") or ())
         known = self._streams.get(name)
-        if known and known.schema == message["schema"] and known.keys == keys:
+        if known and known.message["schema"] == message["schema"] and known.keys == keys:
             return
         columns = schema_from_singer(message["schema"], key_properties=keys, number_as=settings.number_as)
         check_keys(columns, keys, stream=name)
@@ -159,8 +171,9 @@ class Loader:
             )
         else:
             known.decoder = _decoder(name, columns, settings)
-            known.schema = message["schema"]
+            known.message = message
             self._admit(known)
+            remember_schema(self._catalog, known.load.table, message)
 
     def _new_stream(
         self,
@@ -188,13 +201,25 @@ class Loader:
             load,
             _decoder(name, columns, settings),
             settings,
-            message["schema"],
+            message,
             evolution,
             keys,
         )
         load.before_commit = lambda: self._keep_rejected(stream)
+        remember_schema(self._catalog, table, message)
         self._admit(stream)
+        self._follow_settings(stream)
         return stream
+
+    def _follow_settings(self, stream: _Stream) -> None:
+        """Give the table the layout and the properties that the settings ask for."""
+        follow_settings(
+            stream.load.target,
+            layout_wish(stream.settings, stream=stream.load.name),
+            mapping=stream.evolution.mapping,
+            stream=stream.load.name,
+            announce=stream.load.job.announce,
+        )
 
     def _new_load(
         self, name: str, table: Table, *, keys: tuple[str, ...], settings: StreamSettings
@@ -213,13 +238,18 @@ class Loader:
             raise ConfigurationError(
                 f"setting 'streams.{stream}.columns' leaves out every column of stream '{stream}', which has no key"
             )
+        pipeline = self._run.pipeline
+        identifier = table_identifier(stream, settings=settings, pipeline=pipeline)
+        location = table_location(identifier, stream=stream, settings=settings, pipeline=pipeline)
+        wish = layout_wish(settings, stream=stream)
         return open_table(
             self._catalog,
-            table_identifier(stream, settings=settings, pipeline=self._run.pipeline),
+            identifier,
             fields=list(planned.schema),
             keys=tuple(planned.mapping[key] for key in keys),
             stream=stream,
             names=json.dumps(planned.names),
+            layout=NewLayout(stream, wish, planned.mapping, location),
         )
 
     def _admit(self, stream: _Stream) -> None:
@@ -370,7 +400,7 @@ class Loader:
         rejected, stream.rejected = stream.rejected, []
         stream.has_kept = stream.has_kept or bool(rejected)
         keep_rejected(
-            self._catalog, stream.load.table, rejected, stream=stream.load.name, run_id=self._run.run_id
+            self._catalog, stream.load.table, rejected, message=stream.message, run_id=self._run.run_id
         )
 
     def _print_state(self) -> None:
