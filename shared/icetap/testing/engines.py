@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import duckdb
+    from pyiceberg.table import Table
 
 PYSPARK = "pyspark==4.0.*"
 SPARK_JARS = ("org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.11.0", "org.xerial:sqlite-jdbc:3.50.3.0")
@@ -71,6 +72,16 @@ def duckdb_rows(metadata_location: str, sql: str = "SELECT * FROM t") -> list[di
         )
         rows: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
         return rows
+
+
+def polars_rows(table: Table) -> list[dict[str, Any]]:
+    """Read a table with Polars' own Parquet reader, which applies the deletes too; pyiceberg plans its files."""
+    import polars as pl
+
+    os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")
+    LEDGER.used["Polars' Iceberg reader"] = f"wheel, {pl.__version__}"
+    found: list[dict[str, Any]] = pl.scan_iceberg(table, reader_override="native").collect().to_dicts()
+    return found
 
 
 @dataclass
