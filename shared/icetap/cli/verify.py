@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import tempfile
@@ -58,12 +59,16 @@ def verify(
 
 def _config_options(connection: Connection, path: Path) -> list[str]:
     """The settings as a file of this user's own; our own connectors read environment variables too."""
-    is_ours = Path(connection.command).name in {each.name for each in find_connectors()}
+    is_ours = _is_ours(connection)
     if is_ours and not connection.settings:
         return ["--config", "ENV"]
     path.touch(mode=0o600)
     path.write_text(json.dumps(connection.settings, default=str), "utf-8")
     return ["--config", str(path), *(("--config", "ENV") if is_ours else ())]
+
+
+def _is_ours(connection: Connection) -> bool:
+    return Path(connection.command).name in {each.name for each in find_connectors()}
 
 
 def _catalog_options(
@@ -139,6 +144,18 @@ def _as_meltano_would(tap: Connection) -> dict[str, str]:
     return named
 
 
+def _settings_as_variables(connection: Connection) -> dict[str, str]:
+    """The settings of a foreign plug-in as Meltano sets them too: some read nothing else."""
+    if connection.project is None or _is_ours(connection):
+        return {}
+    return {
+        re.sub(r"\W", "_", f"{connection.name}_{name}").upper(): value
+        if isinstance(value, str)
+        else json.dumps(value)
+        for name, value in connection.settings.items()
+    }
+
+
 @contextlib.contextmanager
 def _started(
     command: Sequence[str], connection: Connection, *, stdin: Any, environ: Mapping[str, str] | None = None
@@ -149,7 +166,7 @@ def _started(
         stdin=stdin,
         stdout=subprocess.PIPE,
         cwd=connection.folder,
-        env={**connection.environ, **(environ or {})},
+        env={**connection.environ, **_settings_as_variables(connection), **(environ or {})},
     ) as process:
         try:
             yield process
