@@ -141,8 +141,10 @@ def _load(resolved: CatalogSettings, *, timeout_seconds: float) -> Catalog:
     from pyiceberg.catalog import load_catalog  # noqa: PLC0415 -- as above
     from pyiceberg.utils.config import Config, merge_config  # noqa: PLC0415
 
+    from icetap import avro_doubles  # noqa: PLC0415 -- as above
     from icetap.rest_catalog import TimedRestCatalog, is_rest  # noqa: PLC0415
 
+    avro_doubles.mend()
     # pyiceberg's own environment variables and its file may hold a part, such as the secrets.
     properties = merge_config(Config().get_catalog_config(resolved.name) or {}, resolved.properties)
     if is_rest(properties) and "uri" in properties:
