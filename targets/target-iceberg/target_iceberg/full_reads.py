@@ -1,19 +1,27 @@
-"""Full reads: kept aside until they are complete, then the table's whole content in one snapshot."""
+"""Full reads: kept aside until they are complete, then what the table holds, in one snapshot."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from icetap.tables import plan_files, read_data_file
+import pyarrow as pa
+
+from icetap.tables import plan_files, position_deletes, read_data_file
+from icetap.types import TIMESTAMPTZ
 from target_iceberg.equality import same_rows
+from target_iceberg.json_text import parse_json
+from target_iceberg.mass_deletes import MassDeleteError, check_deletes
+from target_iceberg.merge_commit import Prepared, commit_merge, prepare
+from target_iceberg.snapshot_diff import Source, compared
 from target_iceberg.writer import delete_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pyarrow as pa
     from pyiceberg.manifest import DataFile
 
+    from target_iceberg.commit import Change
     from target_iceberg.job import Job
     from target_iceberg.staging import DirectStage
 
@@ -44,11 +52,23 @@ class FullRead:
 
     def may_commit(self, *, at_end: bool) -> bool:
         """Whether the read is complete, or taken for complete at the end of the input."""
+        settings = self._job.settings
+        if self.begins_midway and (not self.is_complete or settings.load_method == "snapshot-diff"):
+            return False
         return self.is_complete or (
             at_end
             and not self._job.is_cut_short
-            and self._job.settings.full_table_completion == "end_of_input"
+            and settings.full_table_completion == "end_of_input"
             and self.rows > 0
+        )
+
+    @property
+    def begins_midway(self) -> bool:
+        """Whether the tap began behind rows that it had sent before: then what did not come may be there all the same."""
+        start = self._job.run.ledger.start_of(self._job.name).bookmark
+        known = parse_json(start) if start else None
+        return isinstance(known, dict) and any(
+            known.get(name) is not None for name in ("replication_key_value", "position")
         )
 
     def give_up(self) -> DirectStage | None:
@@ -57,21 +77,87 @@ class FullRead:
         return stage
 
     def commit(self) -> None:
-        """Make the read the table's content, unless the table holds exactly that already."""
+        """Make the read the table's content.
+
+        Raises:
+            MassDeleteError: When too much would go. Nothing has changed then.
+        """
         stage, self._stage = self._stage, None
         if stage is None:
             return
-        job, target = self._job, self._job.target
         files, superseded = stage.finish()
         stage.release()
+        target = self._job.target
+        target.refresh()
+        try:
+            if target.is_empty or not self._job.compares_full_reads:
+                self._replace(files, rows=stage.rows)
+            else:
+                self._merge(files)
+        except MassDeleteError:
+            delete_files(target.table, files)
+            raise
+        self._job.counts.repeated += superseded
+
+    def _replace(self, files: list[DataFile], *, rows: int) -> None:
+        """Let these files be all that the table has, unless it has exactly their rows already."""
+        counts, target = self._job.counts, self._job.target
+        stored = 0
         if self._is_stored(files):
             delete_files(target.table, files)
-            job.counts.unchanged += stage.rows
+            counts.unchanged += rows
             target.commit(lambda: target.change(has_snapshot=False, is_full_read=True))
             return
-        target.commit(lambda: target.change(added=files, parent=target.head, replaces_all=True))
-        job.counts.inserted += stage.rows
-        job.counts.repeated += superseded
+
+        def build() -> Change:
+            nonlocal stored
+            stored = self._stored_rows()
+            self._check(max(stored - rows, 0), stored, rows=rows)
+            return target.change(added=files, parent=target.head, replaces_all=True)
+
+        target.commit(build)
+        counts.inserted += rows
+        counts.deleted += stored
+
+    def _merge(self, files: list[DataFile]) -> None:
+        """Let only those rows change that differ from the table's."""
+        job = self._job
+        source = Source(files, job.keys, job.target.schema_stage.schema)
+        rows = sum(data_file.record_count for data_file in files)
+        is_partial = job.counts.rejected > 0
+        if is_partial:
+            job.warn(
+                "some rows of its full read were refused: which keys are gone is not known, none was deleted"
+            )
+
+        def preparing() -> Prepared:
+            spool = job.new_spool()
+            with compared(job.target.table, source) as found:
+                if not is_partial:
+                    self._check(found.gone, found.stored, rows=rows)
+                mark = pa.scalar(job.load_time, TIMESTAMPTZ) if job.keeps_deleted else None
+                found.spool_into(spool, mark=mark, keeps_gone=is_partial)
+                gone = 0 if is_partial else found.gone
+            prepared = prepare(job, spool, is_truth=True)
+            return replace(
+                prepared,
+                unchanged=prepared.unchanged + found.unchanged,
+                deleted=gone if job.keeps_deleted else prepared.deleted,
+            )
+
+        commit_merge(job, preparing, is_full_read=True)
+        delete_files(job.target.table, files)
+
+    def _check(self, gone: int, stored: int, *, rows: int) -> None:
+        settings = self._job.settings
+        if rows or not settings.allow_empty_full_table:
+            check_deletes(gone, stored, most=settings.max_delete_ratio, stream=self._job.name)
+
+    def _stored_rows(self) -> int:
+        """Return how many rows the table has."""
+        table = self._job.target.table
+        tasks = plan_files(table) if self._job.target.head else []
+        return sum(task.file.record_count - len(position_deletes(table.io, task)) for task in tasks)
 
     def _is_stored(self, files: list[DataFile]) -> bool:
         """Whether the table has exactly these rows in this order, as after two reads of an unchanged source."""

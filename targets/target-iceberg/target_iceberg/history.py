@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 from icetap.types import TIMESTAMPTZ, schema_from_iceberg
 from target_iceberg.equality import unequal_rows
 from target_iceberg.joins import as_key, engine, joinable, key_names, reader
-from target_iceberg.metadata import IS_CURRENT, VALID_FROM, VALID_TO, VALIDITY
+from target_iceberg.metadata import IS_CURRENT, VALID_TO, VALIDITY
+from target_iceberg.settings import VALID_FROM
 from target_iceberg.stored_rows import files_with_keys, key_types, live_keys, rows_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import duckdb
     from pyiceberg.schema import Schema
@@ -347,8 +348,3 @@ def _with_validity(
         place = rows.schema.get_field_index(name)
         rows = rows.set_column(place, rows.schema.field(place), column)
     return rows
-
-
-def history_keys(keys: Sequence[str]) -> tuple[str, ...]:
-    """Return what tells the versions of a key apart."""
-    return (*keys, VALID_FROM)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from icetap.types import TIMESTAMPTZ
+from target_iceberg.decode import DELETED_AT
 from target_iceberg.layout import Layout
 from target_iceberg.loaded_table import LoadedTable
 from target_iceberg.run import Counts
+from target_iceberg.settings import VALID_FROM, keeps_deleted
 from target_iceberg.staging import ArrangedStage, DirectStage, Spool
 from target_iceberg.writer import WriterOptions
 
@@ -38,6 +44,10 @@ class Job:
     """Whether the stream has a replication key."""
     is_cut_short: bool = False
     """Whether the input broke off: then its end proves nothing."""
+    cursor: str | None = None
+    """The table's column of the replication key."""
+    load_time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When the load of the stream began."""
     failure: str | None = None
     """Why the table is not as the input wants it."""
 
@@ -55,9 +65,46 @@ class Job:
         memory = self._share(SPOOL_MEMORY_SHARE)
         return ArrangedStage(table, schema=schema, keys=keys, options=self.options, memory_bytes=memory)
 
-    def new_spool(self) -> Spool:
-        """Return a place for rows that are to be merged."""
-        return Spool(keys=self.keys, memory_bytes=self._share(SPOOL_MEMORY_SHARE))
+    def new_spool(self, *, keys: tuple[str, ...] | None = None) -> Spool:
+        """Return a place for rows that are to be merged, by the stream's keys or by others."""
+        return Spool(keys=keys or self.keys, memory_bytes=self._share(SPOOL_MEMORY_SHARE))
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether each version of a key is a row."""
+        return self.settings.load_method == "history"
+
+    @property
+    def keeps_deleted(self) -> bool:
+        """Whether deleted rows stay and are marked."""
+        return self.settings.delete_mode == "soft" and keeps_deleted(self.settings.load_method, self.keys)
+
+    @property
+    def compares_full_reads(self) -> bool:
+        """Whether a complete full read changes single rows, rather than replacing all of them."""
+        return self.keeps_history or self.keeps_deleted or self.settings.load_method == "snapshot-diff"
+
+    @property
+    def delete_columns(self) -> tuple[str, ...]:
+        """What must be kept of a row that is a delete."""
+        if self.keeps_history:
+            return (*self.keys, VALID_FROM)
+        return (*self.keys, DELETED_AT) if self.keeps_deleted else self.keys
+
+    @property
+    def load_microseconds(self) -> int:
+        """When the load of the stream began, since the epoch."""
+        return int(pa.scalar(self.load_time, TIMESTAMPTZ).value)
+
+    @property
+    def order(self) -> str | None:
+        """The replication key's column, where its values have an order but are no times."""
+        fields = self.target.schema_stage.columns
+        if self.cursor is None or self.cursor not in fields.names:
+            return None
+        kind = fields.field(self.cursor).type
+        ordered = (pa.types.is_integer, pa.types.is_decimal, pa.types.is_floating)
+        return self.cursor if any(matches(kind) for matches in ordered) else None
 
     def _share(self, parts: int) -> int:
         """Return one of so many parts of the process's memory, in bytes."""

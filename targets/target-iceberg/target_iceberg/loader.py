@@ -29,7 +29,7 @@ from target_iceberg.quarantine import keep_rejected, quarantine_of, remember_sch
 from target_iceberg.reader import Message, Tick
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.run import Run
-from target_iceberg.settings import stream_settings
+from target_iceberg.settings import stream_settings, table_keys
 from target_iceberg.states import StateLedger
 from target_iceberg.stream import StreamLoad
 from target_iceberg.tables import (
@@ -75,12 +75,18 @@ class _Stream:
     keeps_deletes: bool = False
 
     @property
+    def cursor(self) -> str | None:
+        """The stream's replication key, when it is one column."""
+        cursors = self.message.get("bookmark_properties") or []
+        return cursors[0] if len(cursors) == 1 and cursors[0] in self.decoder.schema.names else None
+
+    @property
     def columns(self) -> pa.Schema:
         """The columns of the next batch, those of the record's metadata among them."""
         own = self.decoder.schema
         if self.keeps_deletes:
             own = own.append(metadata.DELETED_AT_FIELD)
-        return metadata.beside(own) if self.settings.add_record_metadata else own
+        return metadata.with_own_columns(own, self.settings, stream=self.load.name)
 
 
 class Loader:
@@ -184,8 +190,8 @@ class Loader:
         settings: StreamSettings,
     ) -> _Stream:
         name = message["stream"]
-        everything = metadata.beside(columns) if settings.add_record_metadata else columns
-        table = self._table_of(name, everything, keys=keys, settings=settings)
+        everything = metadata.with_own_columns(columns, settings, stream=name)
+        table = self._table_of(name, everything, keys=table_keys(keys, settings), settings=settings)
         evolution = plan_evolution(
             schema_from_iceberg(table.schema()),
             everything,
@@ -194,7 +200,7 @@ class Loader:
             identifier_case=settings.identifier_case,
         )
         own_keys = tuple(evolution.mapping[key] for key in keys)
-        check_table(table, keys=own_keys, stream=name)
+        check_table(table, keys=table_keys(own_keys, settings), stream=name)
         load = self._new_load(name, table, keys=own_keys, settings=settings)
         load.job.is_incremental = bool(message.get("bookmark_properties"))
         stream = _Stream(
@@ -204,7 +210,9 @@ class Loader:
             message,
             evolution,
             keys,
+            keeps_deletes=load.job.keeps_deleted,
         )
+        load.job.cursor = evolution.mapping.get(stream.cursor) if stream.cursor else None
         load.before_commit = lambda: self._keep_rejected(stream)
         remember_schema(self._catalog, table, message)
         self._admit(stream)
@@ -319,10 +327,15 @@ class Loader:
         batch = decoded.batch
         deleted = decoded.deleted
         if stream.keeps_deletes or (deleted is not None and stream.load.only_appends):
-            batch, deleted = metadata.with_deletes(batch, decoded), None
+            batch = metadata.with_deletes(batch, decoded)
+            deleted = deleted if stream.load.job.keeps_deleted else None
             is_new, stream.keeps_deletes = not stream.keeps_deletes, True
         else:
             is_new = False
+        if stream.load.job.keeps_history:
+            batch = metadata.with_validity(
+                batch, decoded, cursor=stream.cursor, load_time=stream.load.job.load_time
+            )
         if stream.settings.add_record_metadata:
             batch = metadata.with_metadata(batch, decoded)
         if (

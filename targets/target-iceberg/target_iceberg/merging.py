@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_iceberg.key_ranges import may_hold_keys
-from target_iceberg.merge import plan_merge, write_merge
+from target_iceberg.merge_commit import commit_merge, prepare
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from target_iceberg.commit import Change
     from target_iceberg.job import Job
-    from target_iceberg.merge import WrittenMerge
     from target_iceberg.staging import DirectStage, Spool
 
 
@@ -38,6 +37,7 @@ class Merging:
         """Get ready for rows."""
         if self._job.target.is_empty or self._keys_rise:
             self._stage = self._job.new_stage(keys=self._job.keys)
+            self._stage.delete_columns = self._job.delete_columns
         else:
             self._spool = self._spool or self._job.new_spool()
 
@@ -88,7 +88,11 @@ class Merging:
         self.open()
 
     def _has_new_keys(self, stage: DirectStage) -> bool:
-        """Whether no stored row can have a key of the staged ones."""
+        """Whether no stored row can have a key of the staged ones, and none of them is made into another."""
+        if self._job.keeps_deleted and stage.has_deletes:
+            return False
+        if self._job.keeps_history and not stage.has_each_key_once:
+            return False
         if self._job.target.is_empty:
             return True
         found = stage.key_range
@@ -105,41 +109,7 @@ class Merging:
     def _commit_merge(self, spool: Spool) -> None:
         if not spool.rows:
             return
-        plan = None
-        written: WrittenMerge | None = None
-        target, counts, settings = self._job.target, self._job.counts, self._job.settings
-
-        def build() -> Change | None:
-            nonlocal plan, written
-            if written is not None:
-                written.discard(target.table)
-                written = None
-            schema = target.schema_stage.schema
-            plan = plan_merge(
-                target.table,
-                spool,
-                schema=schema,
-                skip_unchanged=settings.skip_unchanged,
-                mode=settings.merge_mode,
-            )
-            if plan.changes_nothing:
-                return None
-            written = write_merge(target.table, plan, spool, schema=schema, options=self._job.options)
-            return target.change(
-                added=written.added,
-                added_deletes=written.added_deletes,
-                removed=written.removed,
-                removed_deletes=written.removed_deletes,
-                parent=target.head,
-            )
-
-        target.commit(build)
-        if plan is not None:
-            counts.inserted += len(plan.rows)
-            counts.updated += plan.updated
-            counts.deleted += plan.deleted
-            counts.unchanged += plan.unchanged
-            counts.repeated += plan.superseded
+        commit_merge(self._job, lambda: prepare(self._job, spool))
         spool.close()
 
     def discard(self) -> None:

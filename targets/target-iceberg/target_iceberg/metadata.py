@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from icetap.errors import ConfigurationError
 from icetap.types import TIMESTAMPTZ
 from target_iceberg.decode import DELETED_AT
+from target_iceberg.settings import VALID_FROM
 
 if TYPE_CHECKING:
     from target_iceberg.decode import Decoded
+    from target_iceberg.settings import StreamSettings
 
 DELETED_AT_FIELD = pa.field(DELETED_AT, TIMESTAMPTZ)
 """A column only where deleted rows stay: in streams that are appended, and with `delete_mode: soft`."""
 
-VALID_FROM, VALID_TO, IS_CURRENT = "_valid_from", "_valid_to", "_is_current"
+VALID_TO, IS_CURRENT = "_valid_to", "_is_current"
 VALIDITY = pa.schema(
     [
         pa.field(VALID_FROM, TIMESTAMPTZ, nullable=False),
@@ -87,6 +90,23 @@ def _instants(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(column.type) and column.type.tz:
         return column.cast(TIMESTAMPTZ)
     return column.cast(pa.timestamp("us")).cast(pa.int64()).cast(TIMESTAMPTZ)
+
+
+def with_own_columns(columns: pa.Schema, settings: StreamSettings, *, stream: str) -> pa.Schema:
+    """Return a stream's columns and those that the loader adds by its settings.
+
+    Raises:
+        ConfigurationError: When the stream has a column that is called like one of a history.
+    """
+    if settings.load_method == "history":
+        taken = [name for name in VALIDITY.names if name in columns.names]
+        if taken:
+            raise ConfigurationError(
+                f"stream '{stream}' has a column '{taken[0]}' of its own, which load_method 'history' needs for itself. "
+                "Rename it with 'stream_maps', or choose another load method."
+            )
+        columns = pa.schema([*columns, *VALIDITY])
+    return beside(columns) if settings.add_record_metadata else columns
 
 
 def beside(columns: pa.Schema) -> pa.Schema:

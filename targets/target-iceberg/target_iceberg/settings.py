@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MERGE_MODES = ("auto", "copy-on-write", "merge-on-read")
-LOAD_METHODS = ("auto", "append-only", "upsert", "overwrite")
+LOAD_METHODS = ("auto", "append-only", "upsert", "overwrite", "snapshot-diff", "history")
+DELETE_MODES = ("hard", "soft")
+VALID_FROM = "_valid_from"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class StreamSettings:
     on_state_mismatch: str = "stop"
     full_table_completion: str = "marker"
     allow_empty_full_table: bool = False
+    delete_mode: str = "hard"
+    max_delete_ratio: float = 0.5
     number_as: str = "double"
     identifier_case: str = "keep"
     skip_unchanged: bool = True
@@ -103,6 +107,16 @@ def _check_options(options: Mapping[str, Any], *, where: str) -> None:
                 f"setting '{where}.{name}' is '{value}'; expected one of {', '.join(allowed)}"
                 f"{did_you_mean(str(value), allowed)}"
             )
+
+
+def table_keys(keys: tuple[str, ...], settings: StreamSettings) -> tuple[str, ...]:
+    """Return the columns that tell the rows of a stream's table apart: in a history, the versions of a key too."""
+    return (*keys, VALID_FROM) if settings.load_method == "history" and keys else keys
+
+
+def keeps_deleted(load_method: str, keys: Sequence[str]) -> bool:
+    """Whether a load method heeds `delete_mode: soft`: it finds single rows by their key, and keeps one row of each."""
+    return bool(keys) and load_method in {"auto", "upsert", "snapshot-diff"}
 
 
 def _choice(
@@ -180,7 +194,24 @@ CONFIG = th.PropertiesList(
         LOAD_METHODS,
         default="auto",
         title="Load method",
-        description="`auto` upserts streams with keys, appends others, and replaces the content by complete full reads.",
+        description="`auto` upserts streams with keys, appends others, and replaces the content by complete full reads. "
+        "The others: `docs/how-to/choose-a-load-method.md`.",
+    ),
+    _choice(
+        "delete_mode",
+        DELETE_MODES,
+        default="hard",
+        title="Deletes",
+        description="Whether a deleted row of a stream with keys leaves the table, or stays and is marked in "
+        "`_sdc_deleted_at`.",
+    ),
+    th.Property(
+        "max_delete_ratio",
+        th.NumberType(minimum=0, maximum=1),
+        default=0.5,
+        title="Most deletes",
+        description="Part of a table's rows that a complete full read may delete, 0 to 1; with more it changes nothing. "
+        "A hundred rows may always go, unless it is 0.",
     ),
     th.Property(
         "key_properties",
@@ -316,7 +347,8 @@ CONFIG = th.PropertiesList(
         "batch_root",
         th.StringType,
         title="Batch folder",
-        description="The only folder from which BATCH files are read. Empty: the folder that the taps use by default.",
+        description="The only folder, or prefix of an object store (`s3://…`), from which BATCH files are read. Empty: the "
+        "folder that our taps use by default.",
     ),
     th.Property(
         "stream_maps",
@@ -369,6 +401,21 @@ CONFIG = th.PropertiesList(
         th.StringType,
         title="Report file",
         description="File for the run report as JSON. Empty: only the report for people on the log.",
+    ),
+    th.Property(
+        "run_log",
+        th.BooleanType,
+        default=False,
+        title="Log of runs",
+        description="Whether each run appends a row for each of its streams to the table `icetap.runs`.",
+    ),
+    th.Property(
+        "on_failure_command",
+        th.CustomType({"type": ["array", "string"], "items": {"type": "string"}}),
+        title="Command on failure",
+        description="Program that is run when a load fails, without a shell, with the run report as JSON on its input. "
+        "A list of arguments, or a text that is split into arguments.",
+        examples=[["notify", "--channel", "data"], "notify --channel data"],
     ),
     th.Property(
         "streams",

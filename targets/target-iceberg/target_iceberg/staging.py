@@ -42,6 +42,8 @@ class DirectStage:
         self._table = table
         self._schema = schema
         self._keys = tuple(keys)
+        self.delete_columns = self._keys
+        """What is kept of rows that are deletes."""
         self._options = options
         # Of all files of a stage: another writer may change the table's meanwhile.
         self._layout = Layout.of(table)
@@ -63,7 +65,7 @@ class DirectStage:
         if deleted is not None and self._keys:
             for piece, is_delete in _runs(batch, deleted):
                 if is_delete:
-                    self._deletes.append((piece.select(list(self._keys)), self.rows))
+                    self._deletes.append((piece.select(list(self.delete_columns)), self.rows))
                     self._order.is_strict = False
                 else:
                     self._write(piece)
@@ -98,12 +100,29 @@ class DirectStage:
             return None
         return self._order.first.as_py(), self._order.last.as_py()
 
+    @property
+    def has_deletes(self) -> bool:
+        """Whether some rows were deletes."""
+        return bool(self._deletes)
+
+    @property
+    def has_each_key_once(self) -> bool:
+        """Whether every row, deletes among them, has a key of its own."""
+        if self._order.is_strict and not self._deletes:
+            return True
+        return not self._deletes and len(self._latest()) == self.rows
+
+    def _latest(self) -> pa.Int64Array:
+        """Return the numbers of the rows that are the newest of their key."""
+        self._roll()
+        return latest_rows(self._staged_keys(), self._deletes, keys=self._keys)
+
     def finish(self) -> tuple[list[DataFile], int]:
         """Return the finished files, with the newest row of each key only, and how many rows fell away."""
         self._roll()
         before = self.rows
         if self._keys and not self._order.is_strict:
-            kept = latest_rows(self._staged_keys(), self._deletes, keys=self._keys)
+            kept = self._latest()
             if len(kept) < self.rows:
                 self._rewrite(kept)
             # What is left came after every delete of its key.
@@ -243,6 +262,10 @@ class ArrangedStage(DirectStage):
             self.rows, rows = len(kept), self._spool.rows_of(kept, schema)
         self._files = self._written(rows)
         return self._files, self._spool.rows - self.rows
+
+    @override
+    def _latest(self) -> pa.Int64Array:
+        return latest_rows(self._arrived_keys(), self._deletes, keys=self._keys)
 
     @override
     def split_at_mark(self) -> tuple[list[DataFile], list[DataFile]]:

@@ -10,6 +10,7 @@ from target_iceberg.alignment import is_sdk_shaped
 from target_iceberg.appending import Appending
 from target_iceberg.full_reads import FullRead
 from target_iceberg.job import Job
+from target_iceberg.mass_deletes import MassDeleteError
 from target_iceberg.merging import Merging
 from target_iceberg.states import has_progress, same_bookmark
 
@@ -120,21 +121,25 @@ class StreamLoad:
             )
 
     def _way_for(self, version: str | None) -> Appending | Merging | FullRead:
-        match self.job.settings.load_method:
+        job, method = self.job, self.job.settings.load_method
+        if method in {"upsert", "snapshot-diff", "history"} and not job.keys:
+            raise ConfigurationError(
+                f"stream '{self.name}' has no key, so load_method '{method}' cannot find its rows. "
+                f"Set 'streams.{self.name}.key_properties', or choose 'append-only' or 'overwrite'."
+            )
+        match method:
             case "append-only":
                 return self._appending
-            case "overwrite":
-                return FullRead(self.job)
+            case "overwrite" | "snapshot-diff":
+                return FullRead(job)
             case "upsert":
-                if not self.job.keys:
-                    raise ConfigurationError(
-                        f"stream '{self.name}' has no key, so load_method 'upsert' cannot find its rows. "
-                        f"Set 'streams.{self.name}.key_properties', or choose 'append-only' or 'overwrite'."
-                    )
                 return self._merging
+        by_end = job.settings.full_table_completion == "end_of_input" and not job.is_incremental
+        if method == "history" and version is None and by_end and not self.target.is_empty:
+            return FullRead(job)
         if version is None or self.target.is_empty or version == self.target.active_version:
-            return self._merging if self.job.keys else self._appending
-        return FullRead(self.job)
+            return self._merging if job.keys else self._appending
+        return FullRead(job)
 
     # --- boundaries ------------------------------------------------------------------------------
 
@@ -169,7 +174,7 @@ class StreamLoad:
     def _may_empty(self, version: str) -> bool:
         """Whether a complete full read of zero rows empties the table."""
         settings = self.job.settings
-        if settings.load_method == "auto" and version == self.target.active_version:
+        if settings.load_method in {"auto", "history"} and version == self.target.active_version:
             return False  # one version for ever: no rows means no changes
         if not settings.allow_empty_full_table and not self.target.is_empty:
             self.announce(
@@ -215,8 +220,11 @@ class StreamLoad:
     def _commit_full_read(self, read: FullRead, *, at_end: bool) -> None:
         if read.may_commit(at_end=at_end):
             self._appending.is_aligned = True  # the whole content becomes this read's, wherever the tap began
-            read.commit()
             self._way = None
+            try:
+                read.commit()
+            except MassDeleteError as refused:
+                self.job.failure = str(refused)
         elif at_end:
             self._give_up(read)
 
@@ -226,7 +234,9 @@ class StreamLoad:
         if stage is None or not stage.rows:
             return
         hint = "set 'full_table_completion: end_of_input' to take the end of its input as proof"
-        if self.job.keys and self.job.settings.load_method == "auto":
+        if read.begins_midway:
+            hint = "its tap began at a bookmark and did not send what lies before"
+        if self.job.keys and self.job.settings.load_method in {"auto", "history"}:
             self.job.warn(f"its full read was not complete: rows were merged, none was removed ({hint})")
             self._way = self._merging
             self._merging.take_over(stage)

@@ -1,0 +1,405 @@
+"""`snapshot-diff`, `history`, soft deletes and refused mass deletes, case by case."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+GONE = "2024-01-02T03:04:05Z"
+GONE_AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+DIFF = {"load_method": "snapshot-diff"}
+HISTORY = {"load_method": "history"}
+SOFT = {"delete_mode": "soft"}
+TIMED = {
+    "id": {"type": "integer"},
+    "at": {"type": ["null", "string"], "format": "date-time"},
+    "v": {"type": ["null", "string"]},
+}
+
+
+def deletes(singer, *ids, at=GONE):
+    return [singer.record({"id": one, "_sdc_deleted_at": at}) for one in ids]
+
+
+def read(singer, rows, *, version, **schema):
+    """A complete full read."""
+    return [
+        singer.schema(**schema),
+        *[singer.record(row, version=version) for row in rows],
+        singer.activate(version),
+    ]
+
+
+def people(*pairs):
+    return [{"id": one, "name": name} for one, name in pairs]
+
+
+# --- snapshot-diff -------------------------------------------------------------------------------
+
+
+def test_a_full_read_inserts_updates_and_deletes_in_one_snapshot(lake, singer):
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "c")), version=1), **DIFF)
+    before = lake.snapshots()
+    outcome = lake.ok(read(singer, people((2, "b"), (3, "new"), (4, "d")), version=2), **DIFF)
+    assert lake.rows() == people((2, "b"), (3, "new"), (4, "d"))
+    assert lake.snapshots() == before + 1
+    counts = outcome.stream()
+    assert [counts["rows_" + word] for word in ("inserted", "updated", "deleted", "unchanged")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_a_full_read_that_changes_nothing_makes_no_snapshot(lake, singer):
+    rows = people((1, "a"), (2, "b"))
+    lake.ok(read(singer, rows, version=1), **DIFF)
+    before = lake.snapshots()
+    outcome = lake.ok(read(singer, rows[::-1], version=2), singer.state(s={"n": 2}), **DIFF)
+    assert lake.snapshots() == before
+    assert outcome.stream()["rows_unchanged"] == 2
+    assert outcome.last_state == {"bookmarks": {"s": {"n": 2}}}
+    assert lake.table().properties["icetap.version"] == "2"
+
+
+def test_only_files_with_changed_rows_are_written_again(lake, singer):
+    lake.ok(read(singer, people(*((n, "a") for n in range(50))), version=1), **DIFF)
+    lake.ok(read(singer, people(*((n, "a") for n in range(100))), version=2), **DIFF)
+    files = set(lake.table().inspect.files()["file_path"].to_pylist())
+    lake.ok(read(singer, people(*((n, "a" if n < 99 else "b") for n in range(100))), version=3), **DIFF)
+    assert len(files & set(lake.table().inspect.files()["file_path"].to_pylist())) == 1
+
+
+def test_an_incomplete_full_read_changes_nothing_and_ends_with_an_error(lake, singer):
+    lake.ok(read(singer, people((1, "a"), (2, "b")), version=1), **DIFF)
+    outcome = lake.load(singer.schema(), singer.record({"id": 1, "name": "x"}, version=2), **DIFF)
+    assert "not complete" in str(outcome.error)
+    assert lake.rows() == people((1, "a"), (2, "b"))
+
+
+def test_keys_that_are_stored_twice_are_left_once(lake, singer):
+    lake.ok(singer.schema(keys=[]), singer.records([1, 1, 2]), load_method="append-only")
+    table = lake.table()
+    with table.transaction() as transaction:
+        transaction.set_properties({"icetap.keys": "id"})
+    lake.ok(read(singer, people((1, "a1"), (2, "a2")), version=2), **DIFF)
+    assert lake.rows() == people((1, "a1"), (2, "a2"))
+
+
+def test_a_snapshot_diff_without_keys_is_refused(lake, singer):
+    outcome = lake.load(read(singer, people((1, "a")), version=1, keys=[]), **DIFF)
+    assert "key_properties" in str(outcome.error)
+
+
+def test_refused_rows_keep_a_full_read_from_deleting(lake, singer):
+    """Their keys are not known: what does not come may be among them."""
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "c")), version=1), **DIFF)
+    bad = singer.record({"id": 2, "name": {"no": "text"}}, version=2)
+    outcome = lake.ok(
+        singer.schema(), bad, singer.record({"id": 1, "name": "x"}, version=2), singer.activate(2), **DIFF
+    )
+    assert lake.rows() == people((1, "x"), (2, "b"), (3, "c"))
+    assert "refused" in " ".join(outcome.stream()["warnings"])
+
+
+def test_the_end_of_input_proves_nothing_when_the_tap_went_on_from_a_bookmark(lake, singer):
+    lake.ok(read(singer, people((1, "a"), (2, "b")), version=1), **DIFF)
+    for start in ({"version": 1, "position": {"id": 1}}, singer.at(2)):
+        outcome = lake.load(
+            singer.state(s=start),
+            singer.schema(),
+            singer.record({"id": 2, "name": "b"}, version=1),
+            full_table_completion="end_of_input",
+            **DIFF,
+        )
+        assert "began at a bookmark" in str(outcome.error)
+        assert lake.ids() == [1, 2]
+
+
+# --- soft deletes --------------------------------------------------------------------------------
+
+
+def marks(lake):
+    return {row["id"]: (row["name"], row["_sdc_deleted_at"]) for row in lake.rows()}
+
+
+def test_a_soft_delete_marks_the_row_and_a_new_row_clears_the_mark(lake, singer):
+    lake.ok(singer.schema(), singer.records([1, 2, 3]), **SOFT)
+    outcome = lake.ok(singer.schema(), deletes(singer, 2, 9), **SOFT)
+    assert marks(lake) == {1: ("a1", None), 2: ("a2", GONE_AT), 3: ("a3", None)}
+    assert (outcome.stream()["rows_deleted"], outcome.stream()["rows_updated"]) == (1, 0)
+    snapshots = lake.snapshots()
+    lake.ok(singer.schema(), deletes(singer, 2, at="2025-01-01T00:00:00Z"), **SOFT)
+    assert (marks(lake)[2], lake.snapshots()) == (("a2", GONE_AT), snapshots)
+    lake.ok(singer.schema(), singer.records([2]), **SOFT)
+    assert marks(lake)[2] == ("a2", None)
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["table-with-rows", "first-load"])
+@pytest.mark.parametrize("batch", [1, 1000], ids=["each-row-a-commit", "one-commit"])
+def test_a_soft_delete_behind_its_row_marks_that_row(lake, singer, stored, batch):
+    if stored:
+        lake.ok(singer.schema(), singer.records([1, 8], name="old"), **SOFT)
+    lake.ok(
+        singer.schema(),
+        singer.records([1, 2, 3]),
+        deletes(singer, 1, 2),
+        singer.records([2], name="back"),
+        batch_size_rows=batch,
+        **SOFT,
+    )
+    expected = {1: ("a1", GONE_AT), 2: ("back2", None), 3: ("a3", None)}
+    assert marks(lake) == ({8: ("old8", None)} | expected if stored else expected)
+
+
+@pytest.mark.parametrize("method", ["snapshot-diff", "auto"])
+def test_rows_that_are_gone_from_a_full_read_are_marked_and_can_come_back(lake, singer, method):
+    settings = {"load_method": method, **SOFT}
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "c")), version=1), **settings)
+    outcome = lake.ok(read(singer, people((1, "a"), (3, "c")), version=2), **settings)
+    found = marks(lake)
+    assert [found[one][1] is None for one in (1, 2, 3)] == [True, False, True]
+    assert (outcome.stream()["rows_deleted"], outcome.stream()["rows_unchanged"]) == (1, 2)
+    snapshots = lake.snapshots()
+    lake.ok(read(singer, people((1, "a"), (3, "c")), version=3), **settings)
+    assert (marks(lake), lake.snapshots()) == (found, snapshots)
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "c")), version=4), **settings)
+    assert marks(lake) == {1: ("a", None), 2: ("b", None), 3: ("c", None)}
+
+
+# --- history -------------------------------------------------------------------------------------
+
+
+def at(day, hour=0):
+    return f"2024-03-{day:02d}T{hour:02d}:00:00Z"
+
+
+def timed(lake):
+    """(id, v, from, to) of each version, with days for times; the current ones end with None."""
+    found = []
+    for row in sorted(
+        lake.table().scan().to_arrow().to_pylist(), key=lambda one: (one["id"], one["_valid_from"])
+    ):
+        assert row["_is_current"] == (row["_valid_to"] is None)
+        found.append((row["id"], row["v"], row["_valid_from"].day, row["_valid_to"] and row["_valid_to"].day))
+    return found
+
+
+def versions(lake):
+    """The names of each key's versions in their order, and whether the last one is current; intervals must fit."""
+    found: dict = {}
+    for row in sorted(
+        lake.table().scan().to_arrow().to_pylist(), key=lambda one: (one["id"], one["_valid_from"])
+    ):
+        before = found.setdefault(row["id"], [])
+        if before:
+            assert before[-1]["_valid_to"] is not None, "two versions are current"
+            assert before[-1]["_valid_to"] <= row["_valid_from"], "versions overlap"
+        assert row["_valid_to"] is None or row["_valid_to"] > row["_valid_from"]
+        assert row["_is_current"] == (row["_valid_to"] is None)
+        before.append(row)
+    return {key: ([row["name"] for row in rows], rows[-1]["_is_current"]) for key, rows in found.items()}
+
+
+@pytest.fixture(params=[1, 1000], ids=["each-row-a-commit", "one-commit"])
+def batch(request):
+    return {"batch_size_rows": request.param, **HISTORY}
+
+
+def timed_load(lake, singer, *rows, **config):
+    records = [row if "type" in row else singer.record(row) for row in rows]
+    return lake.ok(singer.schema(properties=TIMED, cursor="at"), records, **{**HISTORY, **config})
+
+
+def test_each_change_is_a_version_that_begins_at_its_replication_key(lake, singer, batch):
+    rows = [
+        {"id": 1, "at": at(1), "v": "a"},
+        {"id": 2, "at": at(1), "v": "x"},
+        {"id": 1, "at": at(3), "v": "b"},
+    ]
+    timed_load(lake, singer, *rows, **batch)
+    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "c"}, **batch)
+    assert timed(lake) == [(1, "a", 1, 3), (1, "b", 3, 5), (1, "c", 5, None), (2, "x", 1, None)]
+    snapshots = lake.snapshots()
+    outcome = timed_load(lake, singer, *rows, {"id": 1, "at": at(5), "v": "c"}, **batch)
+    assert lake.snapshots() == snapshots
+    assert outcome.stream()["rows_unchanged"] + outcome.stream()["rows_repeated"] == 4
+
+
+def test_a_row_that_comes_late_takes_its_place_in_time(lake, singer, batch):
+    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "e"}, {"id": 1, "at": at(9), "v": "i"}, **batch)
+    timed_load(lake, singer, {"id": 1, "at": at(7), "v": "g"}, {"id": 1, "at": at(2), "v": "b"}, **batch)
+    assert timed(lake) == [(1, "b", 2, 5), (1, "e", 5, 7), (1, "g", 7, 9), (1, "i", 9, None)]
+
+
+def test_of_two_rows_for_one_moment_the_last_one_counts(lake, singer, batch):
+    timed_load(lake, singer, {"id": 1, "at": at(1), "v": "a"}, {"id": 1, "at": at(1), "v": "b"}, **batch)
+    assert timed(lake) == [(1, "b", 1, None)]
+    timed_load(lake, singer, {"id": 1, "at": at(1), "v": "c"}, {"id": 1, "at": at(4), "v": "d"}, **batch)
+    assert timed(lake) == [(1, "c", 1, 4), (1, "d", 4, None)]
+
+
+def test_a_delete_closes_the_version_and_a_key_can_come_back(lake, singer, batch):
+    first = [{"id": 1, "at": at(1), "v": "a"}, *deletes(singer, 1, at=at(4))]
+    timed_load(lake, singer, *first, **batch)
+    assert timed(lake) == [(1, "a", 1, 4)]
+    outcome = timed_load(
+        lake, singer, *first, *deletes(singer, 8, at=at(4)), {"id": 1, "at": at(6), "v": "b"}, **batch
+    )
+    assert timed(lake) == [(1, "a", 1, 4), (1, "b", 6, None)]
+    assert outcome.stream()["rows_inserted"] == 1
+    timed_load(
+        lake, singer, {"id": 1, "at": at(2), "v": "late"}, {"id": 1, "at": at(5), "v": "between"}, **batch
+    )
+    assert timed(lake) == [(1, "a", 1, 2), (1, "late", 2, 4), (1, "between", 5, 6), (1, "b", 6, None)]
+
+
+def test_a_delete_at_the_moment_of_its_row_leaves_a_version_of_no_length(lake, singer, batch):
+    timed_load(lake, singer, {"id": 1, "at": at(3), "v": "a"}, *deletes(singer, 1, at=at(3)), **batch)
+    assert timed(lake) == [(1, "a", 3, 3)]
+    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "b"}, **batch)
+    assert timed(lake) == [(1, "a", 3, 3), (1, "b", 5, None)]
+
+
+def test_without_a_time_versions_begin_with_their_load(lake, singer, batch):
+    start = datetime.now(UTC)
+    lake.ok(singer.schema(), singer.records([1, 2]), **batch)
+    lake.ok(singer.schema(), singer.records([1, 3]), **batch)
+    rows = {row["id"]: row for row in lake.rows()}
+    assert len(lake.rows()) == 3
+    assert start <= rows[1]["_valid_from"] <= rows[3]["_valid_from"] <= datetime.now(UTC)
+    lake.ok(
+        singer.schema(),
+        singer.records([1], name="b"),
+        singer.records([1], name="b"),
+        singer.records([1], name="c"),
+        deletes(singer, 1),
+        singer.records([1], name="c"),
+        deletes(singer, 2),
+        **batch,
+    )
+    assert versions(lake) == {1: (["a1", "b1", "c1", "c1"], True), 2: (["a2"], False), 3: (["a3"], True)}
+
+
+def test_a_number_as_replication_key_gives_order_but_no_time(lake, singer, batch):
+    properties = {"id": {"type": "integer"}, "lsn": {"type": "integer"}, "name": {"type": ["null", "string"]}}
+    head = singer.schema(properties=properties, cursor="lsn")
+    log = [
+        singer.record({"id": 1, "lsn": 1, "name": "a"}),
+        singer.record({"id": 1, "lsn": 2, "name": "b"}),
+        singer.record({"id": 1, "lsn": 3, "_sdc_deleted_at": GONE}),
+        singer.record({"id": 1, "lsn": 4, "name": "a"}),
+        singer.record({"id": 2, "lsn": 5, "name": "x"}),
+        singer.record({"id": 2, "lsn": 6, "_sdc_deleted_at": GONE}),
+    ]
+    lake.ok(head, log, **batch)
+    expected = {1: (["a", "b", "a"], True), 2: (["x"], False)}
+    assert versions(lake) == expected
+    snapshots = lake.snapshots()
+    lake.ok(head, log, **batch)
+    assert (versions(lake), lake.snapshots()) == (expected, snapshots)
+    lake.ok(head, log[1:], singer.record({"id": 2, "lsn": 7, "name": "y"}), **batch)
+    assert versions(lake) == {1: (["a", "b", "a"], True), 2: (["x", "y"], True)}
+
+
+def test_a_complete_full_read_closes_missing_keys_and_they_can_come_back(lake, singer):
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "c")), version=1), **HISTORY)
+    outcome = lake.ok(read(singer, people((1, "a"), (3, "new")), version=2), **HISTORY)
+    assert versions(lake) == {1: (["a"], True), 2: (["b"], False), 3: (["c", "new"], True)}
+    counts = outcome.stream()
+    assert [counts["rows_" + word] for word in ("inserted", "updated", "deleted", "unchanged")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
+    snapshots = lake.snapshots()
+    lake.ok(read(singer, people((1, "a"), (3, "new")), version=3), **HISTORY)
+    assert lake.snapshots() == snapshots
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "new")), version=4), **HISTORY)
+    assert versions(lake)[2] == (["b", "b"], True)
+
+
+def test_in_a_complete_full_read_an_older_time_is_current_all_the_same(lake, singer):
+    rows = [{"id": 1, "at": at(5), "v": "a"}, {"id": 2, "at": at(5), "v": "b"}]
+    lake.ok(read(singer, rows, version=1, properties=TIMED, cursor="at"), **HISTORY)
+    restored = [{"id": 1, "at": at(3), "v": "restored"}, {"id": 2, "at": at(7), "v": "c"}]
+    lake.ok(read(singer, restored, version=2, properties=TIMED, cursor="at"), **HISTORY)
+    found = {row["v"]: row for row in lake.table().scan().to_arrow().to_pylist()}
+    assert [found[v]["_is_current"] for v in ("a", "restored", "b", "c")] == [False, True, False, True]
+    assert found["a"]["_valid_to"] == found["restored"]["_valid_from"] > found["c"]["_valid_from"]
+
+
+def test_an_incomplete_full_read_closes_nothing_in_a_history(lake, singer):
+    lake.ok(read(singer, people((1, "a"), (2, "b")), version=1), **HISTORY)
+    lake.ok(singer.schema(), singer.record({"id": 1, "name": "x"}, version=2), **HISTORY)
+    assert versions(lake) == {1: (["a", "x"], True), 2: (["b"], True)}
+
+
+def test_full_reads_without_versions_are_taken_for_complete_when_the_owner_says_so(lake, singer):
+    settings = {"full_table_completion": "end_of_input", **HISTORY}
+    lake.ok(singer.schema(), singer.records([1, 2]), **settings)
+    lake.ok(singer.schema(), singer.records([1]), **settings)
+    assert versions(lake) == {1: (["a1"], True), 2: (["a2"], False)}
+
+
+def test_a_new_column_makes_a_version_only_where_it_has_a_value(lake, singer, batch):
+    wide = {
+        "id": {"type": "integer"},
+        "name": {"type": ["null", "string"]},
+        "more": {"type": ["null", "string"]},
+    }
+    lake.ok(singer.schema(), singer.records([1, 2]), **batch)
+    lake.ok(
+        singer.schema(properties=wide),
+        singer.record({"id": 1, "name": "a1", "more": "m"}),
+        singer.record({"id": 2, "name": "a2", "more": None}),
+        **batch,
+    )
+    assert versions(lake) == {1: (["a1", "a1"], True), 2: (["a2"], True)}
+    assert [row["more"] for row in lake.rows() if row["_is_current"]] == ["m", None]
+
+
+def test_a_history_needs_a_table_of_its_own_and_its_names(lake, singer):
+    lake.ok(singer.schema(), singer.records([1]))
+    assert "table_name" in str(lake.load(singer.schema(), singer.records([1]), **HISTORY).error)
+    properties = {"id": {"type": "integer"}, "_valid_to": {"type": ["null", "string"]}}
+    outcome = lake.load(singer.schema("o", properties=properties), singer.record({"id": 1}, "o"), **HISTORY)
+    assert "_valid_to" in str(outcome.error)
+
+
+# --- mass deletes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["auto", "overwrite", "snapshot-diff", "history"])
+@pytest.mark.parametrize(
+    ("ratio", "left", "refused"),
+    [(0.5, 199, True), (0.5, 200, False), (1, 1, False), (0, 399, True), (0.01, 300, False)],
+    ids=["more-than-half", "half", "all-allowed", "none-allowed", "a-hundred-are-free"],
+)
+def test_a_full_read_that_lacks_too_much_changes_nothing(lake, singer, method, ratio, left, refused):
+    settings = {"load_method": method, "max_delete_ratio": ratio}
+    rows = people(*((n, "a") for n in range(400)))
+    lake.ok(read(singer, rows, version=1), singer.state(s={"n": 1}), **settings)
+    outcome = lake.load(
+        singer.state(s={"n": 1}), read(singer, rows[:left], version=2), singer.state(s={"n": 2}), **settings
+    )
+    current = [row for row in lake.rows() if row.get("_is_current", True)]
+    assert len(current) == (400 if refused else left)
+    if refused:
+        assert f"delete {400 - left} of 400 rows" in str(outcome.error)
+        assert "max_delete_ratio" in str(outcome.error)
+        assert json.loads(lake.property()["bookmark"]) == {"n": 1}
+        assert {"bookmarks": {"s": {"n": 2}}} not in outcome.states
+
+
+@pytest.mark.parametrize("method", ["auto", "overwrite", "snapshot-diff", "history"])
+def test_an_empty_full_read_that_is_allowed_empties_tables_of_any_size(lake, singer, method):
+    settings = {"load_method": method, "allow_empty_full_table": True}
+    rows = people(*((n, "a") for n in range(400)))
+    lake.ok(read(singer, rows, version=1), **settings)
+    lake.ok(singer.schema(), singer.activate(2), singer.activate(2), **settings)
+    assert not [row for row in lake.rows() if row.get("_is_current", True)]
