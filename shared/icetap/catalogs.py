@@ -34,6 +34,7 @@ DEFAULT_WAREHOUSE = "warehouse"
 CATALOG_FILE = "catalog.db"
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
+_S3_RETRIES = "icetap.s3_retries.PatientS3Retries"
 _REPEATABLE = (
     "create_namespace",
     "create_table",
@@ -124,7 +125,8 @@ def open_catalog(settings: Mapping[str, Any], *, root: Path | None = None, creat
     timeout = float(settings.get("timeout_seconds") or DEFAULT_TIMEOUT_SECONDS)
     try:
         catalog = patience.call(
-            lambda: _load(resolved, timeout_seconds=timeout), what=f"opening the catalog {resolved.name!r}"
+            lambda: _load(resolved, timeout_seconds=timeout, patience=patience),
+            what=f"opening the catalog {resolved.name!r}",
         )
     except Exception as error:
         # The cause's own text may hold an address with a password, so only its kind is told.
@@ -137,7 +139,7 @@ def open_catalog(settings: Mapping[str, Any], *, root: Path | None = None, creat
     return _with_patience(catalog, patience)
 
 
-def _load(resolved: CatalogSettings, *, timeout_seconds: float) -> Catalog:
+def _load(resolved: CatalogSettings, *, timeout_seconds: float, patience: Patience) -> Catalog:
     from pyiceberg.catalog import load_catalog  # noqa: PLC0415 -- as above
     from pyiceberg.utils.config import Config, merge_config  # noqa: PLC0415
 
@@ -145,11 +147,14 @@ def _load(resolved: CatalogSettings, *, timeout_seconds: float) -> Catalog:
     from icetap.rest_catalog import TimedRestCatalog, is_rest  # noqa: PLC0415
 
     avro_doubles.mend()
+    given = {"s3.retry-strategy-impl": _S3_RETRIES, **resolved.properties}
+    if not patience.max_retries:
+        given = dict(resolved.properties)
     # pyiceberg's own environment variables and its file may hold a part, such as the secrets.
-    properties = merge_config(Config().get_catalog_config(resolved.name) or {}, resolved.properties)
+    properties = merge_config(Config().get_catalog_config(resolved.name) or {}, given)
     if is_rest(properties) and "uri" in properties:
         return TimedRestCatalog(resolved.name, timeout_seconds=timeout_seconds, **properties)
-    return load_catalog(resolved.name, **resolved.properties)
+    return load_catalog(resolved.name, **given)
 
 
 def _hide_secrets(catalog: Catalog) -> None:

@@ -323,7 +323,7 @@ def test_a_store_that_answers_late_or_cuts_single_requests_is_asked_again(
 ):
     with HttpProxy(s3_server.port) as proxy:
         proxy.add(Fault("PUT", r"\.parquet", lose_request))
-        proxy.add(Fault("PUT", r"\.avro", refuse(503)))
+        proxy.add(Fault("PUT", r"\.avro", refuse(503), times=6))
         proxy.add(Fault("PUT", r"snap-", delay(1)))
         on_s3.ok(
             messages(singer, [1, 2]),
