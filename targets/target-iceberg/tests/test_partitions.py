@@ -79,3 +79,162 @@ def test_an_entry_that_cannot_be_is_refused_with_what_could(lake, singer, entry,
     assert isinstance(outcome.error, ConfigurationError)
     assert said in str(outcome.error)
     assert lake.rows() == []
+
+
+def test_columns_go_by_the_streams_name_or_the_tables_in_quotes_where_they_are_odd(lake, singer):
+    odd = {**EVENTS, "Order Date": {"type": "string", "format": "date"}, 'say "hi"': {"type": "string"}}
+    row = {"Order Date": "2026-03-04", 'say "hi"': "x"}
+    lake.ok(
+        singer.schema(properties=odd),
+        event(singer, 1, 1, **row),
+        partition_by=['month("Order Date")', 'say "hi"', 'truncate(1, `say "hi"`)'],
+    )
+    assert [(transform, column) for _, transform, column in spec(lake)] == [
+        ("month", "Order Date"),
+        ("identity", 'say "hi"'),
+        ("truncate[1]", 'say "hi"'),
+    ]
+    lake.ok(
+        singer.schema("t", properties=odd),
+        [singer.record({"id": 1, "at": None, **row}, "t")],
+        partition_by=["month(Order Date)"],
+        identifier_case="snake",
+    )
+    assert spec(lake, "t") == [("order_date_month", "month", "order_date")]
+    assert lake.rows()[0]["Order Date"].isoformat() == "2026-03-04"
+    assert len(lake.rows("t")) == 1
+
+
+def test_a_nested_property_can_be_partitioned_by(lake, singer):
+    address = {"type": "object", "properties": {"zip": {"type": ["null", "string"]}}}
+    lake.ok(
+        singer.schema(properties={"id": {"type": "integer"}, "address": address}),
+        [singer.record({"id": one, "address": {"zip": f"{one}0"}}) for one in (1, 2)],
+        singer.record({"id": 3, "address": None}),
+        partition_by=["address.zip"],
+    )
+    assert by_spec(lake) == {0: {("10",): 1, ("20",): 1, (None,): 1}}
+    assert [row["id"] for row in lake.rows()] == [1, 2, 3]
+
+
+def test_a_changed_setting_evolves_the_table_and_old_files_stay(lake, singer):
+    head = singer.schema(properties=EVENTS)
+    lake.ok(head, [event(singer, one, one + 1) for one in range(4)])
+    outcome = lake.ok(head, event(singer, 9, 9), partition_by=["day(at)"])
+    assert by_spec(lake) == {0: {(): 4}, 1: {(20462,): 1}}
+    assert "new files are partitioned by day(at); files that are there already stay as they are" in str(
+        outcome.report
+    )
+    again = lake.ok(head, event(singer, 10, 9), partition_by=["day(at)"])
+    assert "partitioned" not in str(again.report)
+    lake.ok(head, event(singer, 11, 9), partition_by=["month(at)", "bucket(2, id)"])
+    lake.ok(head, event(singer, 12, 9))
+    assert spec(lake) == [("at_month", "month", "at"), ("id_bucket_2", "bucket[2]", "id")]
+    lake.ok(head, event(singer, 13, 9), partition_by=["day(at)"])
+    assert lake.table().spec().spec_id == 1, "the earlier spec is used again"
+    lake.ok(head, event(singer, 14, 9), partition_by=[])
+    assert lake.table().spec().spec_id == 0
+    assert lake.ids() == [0, 1, 2, 3, 9, 10, 11, 12, 13, 14]
+    assert len(lake.rows()) == 10
+
+
+def test_rows_of_several_specs_are_merged(lake, singer):
+    head = singer.schema(properties=EVENTS)
+    lake.ok(head, [event(singer, one, one + 1) for one in range(6)])
+    lake.ok(head, [event(singer, one, one + 1) for one in range(3, 12)], partition_by=["day(at)"])
+    lake.ok(head, [event(singer, one, 20) for one in range(0, 12, 2)], partition_by=["bucket(3, id)"])
+    for mode in ("copy-on-write", "merge-on-read"):
+        lake.ok(
+            head,
+            [singer.record({"id": one, "name": mode, "at": None}) for one in (1, 5, 11)],
+            merge_mode=mode,
+        )
+        rows = {row["id"]: row for row in lake.rows()}
+        assert sorted(rows) == list(range(12))
+        assert {one for one, row in rows.items() if row["name"] == mode} == {1, 5, 11}
+        assert {one for one, row in rows.items() if row["at"] and row["at"].day == 20} == set(range(0, 12, 2))
+
+
+def test_a_table_that_another_engine_partitioned_is_loaded_as_it_is(lake, singer):
+    head = singer.schema(properties=EVENTS)
+    lake.ok(head, event(singer, 1, 1))
+    with lake.table().update_spec() as update:
+        update.add_field("name", "truncate[1]", "initial").add_field("id", "bucket[2]", "shard")
+    lake.ok(head, [event(singer, one, 2) for one in range(1, 5)])
+    assert spec(lake) == [("initial", "truncate[1]", "name"), ("shard", "bucket[2]", "id")]
+    assert len(lake.rows()) == 4
+
+
+def test_a_new_column_can_be_partitioned_by_in_the_run_that_brings_it(lake, singer):
+    lake.ok(singer.schema(properties=EVENTS), event(singer, 1, 1))
+    lake.ok(
+        singer.schema(properties={**EVENTS, "country": {"type": ["null", "string"]}}),
+        [event(singer, one, 1, country="pt") for one in (1, 2)],
+        partition_by=["country"],
+    )
+    assert by_spec(lake) == {1: {("pt",): 2}}
+
+
+def test_rows_without_keys_are_parted_at_the_state_in_each_partition(lake, singer):
+    head = singer.schema(properties=EVENTS, keys=[], cursor="id")
+    lake.ok(
+        head,
+        [event(singer, one, one % 2 + 1) for one in range(4)],
+        singer.state(s=3),
+        [event(singer, one, one % 2 + 1) for one in range(4, 8)],
+        partition_by=["day(at)"],
+    )
+    assert lake.ids() == list(range(8))
+    assert lake.snapshots() == 2
+    # The tap begins at the STATE: the rows after it come again, the older ones stay.
+    lake.ok(
+        head, singer.state(s=3), [event(singer, one, one % 2 + 1) for one in range(4, 9)], singer.state(s=8)
+    )
+    assert lake.ids() == list(range(9))
+
+
+def test_a_full_read_replaces_all_partitions(lake, singer):
+    head = singer.schema(properties=EVENTS, keys=[])
+    options = {"load_method": "overwrite", "partition_by": ["day(at)"]}
+    first = [event(singer, one, one % 3 + 1, version=1) for one in range(6)]
+    lake.ok(head, singer.activate(1), first, singer.activate(1), **options)
+    lake.ok(head, singer.activate(2), [event(singer, 7, 7)], singer.activate(2), **options)
+    assert lake.ids() == [7]
+    assert len(by_spec(lake)[0]) == 1
+
+
+def test_an_unchanged_full_read_writes_nothing(lake, singer):
+    head = singer.schema(properties=EVENTS)
+    options = {"load_method": "overwrite", "partition_by": ["day(at)"], "sort_by": ["name"]}
+    rows = [event(singer, one, one % 3 + 1) for one in range(6)]
+    lake.ok(head, singer.activate(1), rows, singer.activate(1), **options)
+    outcome = lake.ok(head, singer.activate(2), rows, singer.activate(2), **options)
+    assert lake.snapshots() == 1
+    assert outcome.stream()["rows_unchanged"] == 6
+
+
+def test_the_newest_row_of_a_key_wins_in_a_first_load(lake, singer):
+    rows = [event(singer, one % 5, one + 1) for one in range(12)]
+    lake.ok(singer.schema(properties=EVENTS), rows, partition_by=["day(at)"])
+    assert {row["id"]: row["at"].day for row in lake.rows()} == {2: 8, 3: 9, 4: 10, 0: 11, 1: 12}
+
+
+def test_long_and_odd_values_make_folders_that_can_be(lake, singer):
+    names = [
+        "x" * 5000,
+        "ü" * 300,
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a\\b",
+        "50%",
+        "?#&=",
+        None,
+        "null",
+        "\U0001f600" * 99,
+    ]
+    rows = [singer.record({"id": one, "name": name}) for one, name in enumerate(names)]
+    lake.ok(singer.schema(), rows, partition_by=["name"])
+    assert [row["name"] for row in lake.rows()] == names
+    assert len(by_spec(lake)[0]) == len(names)
