@@ -26,7 +26,7 @@ GONE = "2024-01-01T00:00:00Z"
 NULLABLE = {"type": ["null", "string"]}
 
 
-@pytest.fixture(params=["one-run", "over-runs", "small-commits"])
+@pytest.fixture(params=["one-run", "over-runs", "marked", "small-commits"])
 def play(request, lake, singer):
     """Load steps into a keyed stream: (id, name) writes, (id, None) deletes."""
 
@@ -39,9 +39,10 @@ def play(request, lake, singer):
     def load(*steps):
         if request.param == "one-run":
             lake.ok(singer.schema(), [message(step) for step in steps])
-        elif request.param == "over-runs":
+        elif request.param in {"over-runs", "marked"}:
+            mode = "auto" if request.param == "over-runs" else "merge-on-read"
             for step in steps:
-                lake.ok(singer.schema(), message(step))
+                lake.ok(singer.schema(), message(step), merge_mode=mode)
         else:
             lake.ok(
                 singer.schema(),
