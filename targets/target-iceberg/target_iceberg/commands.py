@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,6 @@ from icetap import faults
 from icetap.errors import IcetapError
 from icetap.secrets.redaction import REDACTOR
 from icetap.settings import did_you_mean
-from target_iceberg import inspection
 from target_iceberg.session import Session, open_session
 from target_iceberg.signals import Terminated
 
@@ -82,15 +82,20 @@ def print_json(value: Any) -> None:
 @as_json
 @on_a_lake
 def inspect(session: Session, *, streams: tuple[str, ...], wants_json: bool) -> None:
-    """Show the loaded tables: rows, files, snapshots and bookmarks.
+    """Show the loaded tables: rows, files and their sizes, snapshots, bookmarks, and what `maintain` would do.
 
     STREAMS are names of streams or tables, or globs; without any, every table is shown.
     """
-    tables = [inspection.describe(table) for table in session.tables(streams)]
+    from target_iceberg import survey  # noqa: PLC0415 - the other commands need none of it
+
+    tables = [
+        survey.describe(table, catalog=session.catalog, config=session.config)
+        for table in session.tables(streams)
+    ]
     if wants_json:
         print_json(tables)
     else:
-        click.echo(inspection.as_text(tables))
+        click.echo(REDACTOR.redact(survey.as_text(tables)))
 
 
 @commands.command("verify")
@@ -189,3 +194,56 @@ def maintain(
         click.echo(REDACTOR.redact(maintenance.as_text(reports, is_dry_run=dry_run)))
     if any(report.failure for report in reports):
         raise click.exceptions.Exit(1)
+
+
+@commands.command("reset")
+@click.argument("stream")
+@click.option("--pipeline", help="Whose bookmark is meant, when several pipelines load the table.")
+@click.option("--data", "what", flag_value="data", help="Empty the table too; older snapshots keep its rows.")
+@click.option("--drop", "what", flag_value="drop", help="Remove the table and its files altogether.")
+@confirmed
+@as_json
+@on_a_lake
+def reset(
+    session: Session, *, stream: str, pipeline: str | None, what: str | None, yes: bool, wants_json: bool
+) -> None:
+    """Forget the bookmark of STREAM, so that its next run reads from the start.
+
+    STREAM is the name of a stream or a table. Rows of a stream with keys are merged with those that are
+    there; rows of a stream without keys would be there twice, unless --data or --drop is given. A run that
+    is loading the table meanwhile is refused.
+    """
+    from target_iceberg import reset as module  # noqa: PLC0415 - the other commands need none of it
+
+    table = session.table(stream)
+    whose = session.pipeline(table, pipeline)
+    appends = module.appends(table, session.config)
+    name = ".".join(table.name())
+    if what == "drop":
+        _confirm(f"Remove table {name} and all its files for good?", yes=yes)
+    elif what == "data":
+        _confirm(f"Empty table {name}?", yes=yes)
+    elif appends:
+        _confirm(f"Rows of '{stream}' are appended: what is read again will be there twice. Go on?", yes=yes)
+    with session.termination.held_back():
+        if what == "drop":
+            report = module.drop_table(session.catalog, table, whose)
+        else:
+            report = module.forget_bookmark(table, whose, with_rows=what == "data", appends=appends)
+    if wants_json:
+        print_json(asdict(report))
+    else:
+        click.echo(REDACTOR.redact(module.as_text(report)))
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be taken back.
+
+    Raises:
+        click.UsageError: When nobody can be asked and --yes is not given.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Say so with --yes.")
+    click.confirm(question, abort=True)

@@ -1,4 +1,4 @@
-"""What the tables say of themselves: bookmarks as a Singer STATE, sizes, files, snapshots."""
+"""Which tables were loaded, by which pipelines, and the Singer STATE that fits them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from icetap.errors import ConfigurationError
 from target_iceberg import bookmarks
 from target_iceberg.json_text import dump_json, parse_json
-from target_iceberg.loaded_table import KEYS, STREAM, VERSION
+from target_iceberg.loaded_table import KEYS, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,47 +87,3 @@ def _state_of(tables: Iterable[Table], pipeline: str) -> str:
         else:
             parts[table.properties[STREAM]] = value
     return dump_json(opaque if opaque is not None and not parts else {"bookmarks": parts})
-
-
-def describe(table: Table) -> dict[str, Any]:
-    """Return what a table holds and where it is, for every pipeline that loads it."""
-    head = table.metadata.current_snapshot()
-    entries = bookmarks.entries_of(head) if head else {}
-    return {
-        "table": ".".join(table.name()),
-        "stream": table.properties.get(STREAM),
-        "keys": keys_of(table),
-        "rows": int(entries.get("total-records", 0)),
-        "files": int(entries.get("total-data-files", 0)),
-        "delete_files": int(entries.get("total-delete-files", 0)),
-        "bytes": int(entries.get("total-files-size", 0)),
-        "snapshots": len(table.metadata.snapshots),
-        "snapshot_id": table.metadata.current_snapshot_id,
-        "version": table.properties.get(VERSION),
-        "location": table.location(),
-        "bookmarks": {
-            name: bookmarks.read_position(table.metadata, name).bookmark for name in pipelines_of(table)
-        },
-    }
-
-
-def as_text(descriptions: list[dict[str, Any]]) -> str:
-    """Return descriptions for people: a paragraph a table."""
-    if not descriptions:
-        return "No stream has been loaded into this catalog yet."
-    return "\n".join(_paragraph(one) for one in descriptions)
-
-
-def _paragraph(one: dict[str, Any]) -> str:
-    lines = [
-        f"{one['table']}  (stream {one['stream']}, key {', '.join(one['keys']) or 'none'})",
-        (
-            f"  {one['rows']:,} rows, {one['files']:,} data files, {one['delete_files']:,} delete files, "
-            f"{one['bytes'] / 2**20:,.1f} MB, {one['snapshots']:,} snapshots"
-        ),
-        f"  {one['location']}",
-    ]
-    lines += [
-        f"  bookmark of {pipeline}: {bookmark or 'none'}" for pipeline, bookmark in one["bookmarks"].items()
-    ]
-    return "\n".join(lines)

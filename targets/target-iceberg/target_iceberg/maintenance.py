@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table.snapshots import Operation
 
+from icetap import faults
 from icetap.errors import ConfigurationError, IcetapError
 from target_iceberg import inspection
 from target_iceberg.commit import Change, SchemaStage, commit_change, new_run_id
@@ -25,7 +25,7 @@ from target_iceberg.compaction import (
 )
 from target_iceberg.expiry import Expired, ExpiryOptions, expire, plan_expiry
 from target_iceberg.loaded_table import STREAM
-from target_iceberg.quarantine import SUFFIX
+from target_iceberg.quarantine import find_quarantine
 from target_iceberg.retrying import until_settled
 from target_iceberg.settings import stream_settings
 from target_iceberg.sweep import Swept, foreign_roots, plan_sweep, sweep
@@ -123,13 +123,17 @@ class Maintenance:
 
     def of(self, table: Table) -> TableReport:
         """Do everything that the options ask for to one table."""
-        report = TableReport(".".join(table.name()), before=counts(table))
+        report = TableReport(".".join(table.name()))
         try:
+            report.before = counts(table)
             self._look_after(table, report)
-        except IcetapError as error:
-            report.failure = str(error)
-        table.refresh()
-        report.after = counts(table)
+            table.refresh()
+            report.after = counts(table)
+        except Exception as error:
+            told = error if isinstance(error, IcetapError) else faults.explained(error)
+            if told is None:
+                raise
+            report.failure = str(told)
         return report
 
     def _look_after(self, table: Table, report: TableReport) -> None:
@@ -241,13 +245,10 @@ def with_quarantines(catalog: Catalog, tables: Iterable[Table]) -> list[Table]:
     """Return the tables, each followed by the one that holds its rejected rows, where there is one."""
     found: dict[tuple[str, ...], Table] = {}
     for table in tables:
-        *namespace, name = table.name()
         found.setdefault(table.name(), table)
-        try:
-            rejected = catalog.load_table((*namespace, name + SUFFIX))
-        except NoSuchTableError:
-            continue
-        found.setdefault(rejected.name(), rejected)
+        rejected = find_quarantine(catalog, table)
+        if rejected is not None:
+            found.setdefault(rejected.name(), rejected)
     return list(found.values())
 
 

@@ -23,6 +23,7 @@ from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
 from target_iceberg import inspection, report
 from target_iceberg.ahead import in_advance
+from target_iceberg.commands import commands
 from target_iceberg.loader import Loader
 from target_iceberg.reader import Message, Run, messages
 from target_iceberg.settings import CONFIG
@@ -198,9 +199,7 @@ class TargetIceberg(Target):
                 help="Print the Singer STATE that fits the tables, and exit.",
             )
         )
-        command.epilog = (
-            "Commands beside loading, each with --help: inspect. As in `target-iceberg inspect --help`."
-        )
+        command.epilog = f"Commands beside loading, each with --help: {', '.join(sorted(commands.commands))}."
         return command
 
 
@@ -223,8 +222,6 @@ def main() -> None:
     """Run the command."""
     try:
         if sys.argv[1:] and not sys.argv[1].startswith("-"):
-            from target_iceberg.commands import commands  # noqa: PLC0415 - a load needs none of them
-
             commands(prog_name="target-iceberg")
         else:
             TargetIceberg.cli()
