@@ -49,7 +49,7 @@ class LoadedTable:
         self._run = run
         self._counts = counts
         self._fence = table.properties.get(bookmarks.property_name(run.pipeline))
-        self._known = _keys_and_names(table)
+        self._known = keys_and_names(table)
 
     @property
     def name(self) -> str:
@@ -89,7 +89,7 @@ class LoadedTable:
                 "This run stops; what the other one commits stays. "
                 "If two pipelines are meant to load it, give each its own name with the setting 'pipeline'."
             )
-        keys, names = _keys_and_names(self.table)
+        keys, names = keys_and_names(self.table)
         if keys != self._known[0] or any(names.get(own) != column for own, column in self._known[1].items()):
             raise FenceError(
                 f"stream '{self._stream}': the key or a column's name of {self.name} was changed during this load. "
@@ -202,7 +202,7 @@ class LoadedTable:
 
     def _landed(self, snapshot_id: int | None, change: Change) -> None:
         self._fence = self.table.properties.get(bookmarks.property_name(self._run.pipeline))
-        self._known = _keys_and_names(self.table)
+        self._known = keys_and_names(self.table)
         if self._run.replay is not None:
             self._run.replay.head = self.head
         self.position = bookmarks.read_position(self.table.metadata, self._run.pipeline)
@@ -213,6 +213,6 @@ class LoadedTable:
             self._counts.snapshot_id = snapshot_id
 
 
-def _keys_and_names(table: Table) -> tuple[str | None, Mapping[str, str]]:
+def keys_and_names(table: Table) -> tuple[str | None, Mapping[str, str]]:
     """Return the table's key, and its columns by their names in the source."""
     return table.properties.get(KEYS), json.loads(table.properties.get(NAMES, "{}")).get("columns", {})
