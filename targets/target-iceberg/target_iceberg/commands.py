@@ -247,3 +247,44 @@ def _confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Say so with --yes.")
     click.confirm(question, abort=True)
+
+
+@commands.command("replay-rejected")
+@click.argument("streams", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Change nothing; tell what would become of each row.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["keep", "load", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What to do with a row whose key is in the table, when nothing tells which of the two is newer.",
+)
+@as_json
+@on_a_lake
+def replay_rejected(
+    session: Session, *, streams: tuple[str, ...], dry_run: bool, on_conflict: str, wants_json: bool
+) -> None:
+    """Load refused rows again, after the settings, the SCHEMA or the loader were mended.
+
+    STREAMS are names of streams or tables, or globs; without any, every quarantine is looked through. A row that
+    fits now goes into its table, unless the table has a newer one of its key; what does not fit stays.
+    """
+    from target_iceberg import replay  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.target import pipeline_name  # noqa: PLC0415 - which imports the commands
+
+    reports = [
+        replay.StreamReplay(
+            session.catalog,
+            session.config,
+            table,
+            pipeline=pipeline_name(session.config),
+            termination=session.termination,
+            on_conflict=on_conflict,
+            is_dry_run=dry_run,
+        ).run()
+        for table in session.tables(streams)
+    ]
+    if wants_json:
+        print_json({"dry_run": dry_run, "streams": [replay.as_json(report) for report in reports]})
+    else:
+        click.echo(REDACTOR.redact(replay.as_text(reports, is_dry_run=dry_run)))

@@ -179,7 +179,7 @@ class Loader:
             known.decoder = _decoder(name, columns, settings)
             known.message = message
             self._admit(known)
-            remember_schema(self._catalog, known.load.table, message)
+            self._remember(known)
 
     def _new_stream(
         self,
@@ -214,7 +214,7 @@ class Loader:
         )
         load.job.cursor = evolution.mapping.get(stream.cursor) if stream.cursor else None
         load.before_commit = lambda: self._keep_rejected(stream)
-        remember_schema(self._catalog, table, message)
+        self._remember(stream)
         self._admit(stream)
         self._follow_settings(stream)
         return stream
@@ -408,6 +408,11 @@ class Loader:
             self._print_state()
             if not (stream.load.staged_rows or stream.load.failure):
                 self._batches.committed(stream.load.name)
+
+    def _remember(self, stream: _Stream) -> None:
+        """Let refused rows be read by the newest SCHEMA when they are loaded again."""
+        if self._run.replay is None:
+            remember_schema(self._catalog, stream.load.table, stream.message)
 
     def _keep_rejected(self, stream: _Stream) -> None:
         rejected, stream.rejected = stream.rejected, []

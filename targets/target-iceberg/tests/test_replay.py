@@ -363,6 +363,38 @@ def test_of_two_replays_at_once_one_stops_and_each_row_is_loaded_once(
     assert waiting(lake) == []
 
 
+@pytest.mark.parametrize("last", [1, 2, 3, 4])
+def test_a_replay_that_only_seemed_dead_cannot_load_what_another_took_over(
+    lake, quarantined, monkeypatch, last
+):
+    """The second begins when the first is about to load, and is killed after its own first to fourth commit."""
+    from target_iceberg import loaded_table
+
+    quarantined({"id": 2, "v": "x"}, {"id": 3, "v": "y"}, {"id": 4, "v": 4}, keys=())
+    quarantined(v=TEXT, keys=())
+    original = loaded_table.commit_change
+    done = []
+
+    def commit(table, change, *, stage):
+        done.append(table.name()[-1])
+        if len(done) == 2:
+            with contextlib.suppress(Killed):
+                replayed(lake)
+        landed = original(table, change, stage=stage)
+        if len(done) == 2 + last:
+            raise Killed
+        return landed
+
+    for module in (loaded_table, refused_rows, replay):
+        monkeypatch.setattr(module, "commit_change", commit)
+    with contextlib.suppress(refused_rows.TakenOverError, Killed):
+        replayed(lake)
+    monkeypatch.undo()
+    replayed(lake)
+    assert lake.ids() == [2, 3, 4]
+    assert waiting(lake) == []
+
+
 def test_many_rows_are_loaded_in_groups(lake, quarantined, monkeypatch):
     monkeypatch.setattr(refused_rows, "GROUP_ROWS", 40)
     quarantined(*({"id": number, "v": "x"} for number in range(100)), keys=())
