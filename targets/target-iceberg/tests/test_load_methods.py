@@ -374,11 +374,17 @@ def test_a_history_needs_a_table_of_its_own_and_its_names(lake, singer):
 # --- mass deletes --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["auto", "overwrite", "snapshot-diff", "history"])
 @pytest.mark.parametrize(
-    ("ratio", "left", "refused"),
-    [(0.5, 199, True), (0.5, 200, False), (1, 1, False), (0, 399, True), (0.01, 300, False)],
-    ids=["more-than-half", "half", "all-allowed", "none-allowed", "a-hundred-are-free"],
+    ("method", "ratio", "left", "refused"),
+    [
+        *((method, 0.5, 199, True) for method in ("auto", "overwrite", "snapshot-diff", "history")),
+        ("auto", 0.5, 200, False),
+        ("snapshot-diff", 0.5, 200, False),
+        ("overwrite", 1, 1, False),
+        ("history", 1, 1, False),
+        ("auto", 0, 399, True),
+        ("snapshot-diff", 0.01, 300, False),
+    ],
 )
 def test_a_full_read_that_lacks_too_much_changes_nothing(lake, singer, method, ratio, left, refused):
     settings = {"load_method": method, "max_delete_ratio": ratio}
