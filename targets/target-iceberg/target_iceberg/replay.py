@@ -234,17 +234,20 @@ class StreamReplay:
         if not places:
             return
         lines = b"".join(record_line(records[place].as_py()) for place in places)
+        config = self._load_config(message)
+        if config["streams"][self._stream]["load_method"] == "append-only":
+            # Appended rows of a stream with a replication key would wait for a STATE.
+            message = {name: value for name, value in message.items() if name != "bookmark_properties"}
         loader = Loader(
             self._catalog,
-            self._load_config(message),
+            config,
             pipeline=self._pipeline,
             emit=lambda _line: None,
             termination=self._termination,
             replay=replay,
         )
-        schema = {name: value for name, value in message.items() if name != "bookmark_properties"}
         try:
-            loader.take(Message("SCHEMA", schema, 0))
+            loader.take(Message("SCHEMA", dict(message), 0))
             loader.take(RecordRun(self._stream, lines, len(places), first_line=1))
             loader.finish()
         except BaseException:
@@ -267,6 +270,7 @@ class StreamReplay:
         streams[self._stream] = {
             **streams.get(self._stream, {}),
             "load_method": method,
+            "full_table_completion": "marker",
             "on_rejected": "fail",
             "max_rejected": None,
         }

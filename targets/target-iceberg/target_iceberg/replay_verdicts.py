@@ -94,8 +94,10 @@ class Examiner:
 
     @property
     def compares(self) -> bool:
-        """Whether rows replace others of their key."""
-        return bool(self._keys) and self._settings.load_method != "append-only"
+        """Whether rows replace others of their key; a history finds each its place by the replication key."""
+        method = self._settings.load_method
+        is_placed = method == "append-only" or (method == "history" and self._cursor is not None)
+        return bool(self._keys) and not is_placed
 
     def examine(self, rows: pa.Table) -> list[Verdict]:
         """Return the verdict on each row.

@@ -216,6 +216,17 @@ def test_a_delete_that_was_refused_deletes(lake, singer, quarantined):
     assert lake.ids() == [2]
 
 
+def test_a_history_gets_the_versions_that_were_refused_in_their_place(lake, quarantined):
+    history = {"load_method": "history"}
+    quarantined({"id": 1, "v": 1, "at": day(1)}, {"id": 1, "v": "x", "at": day(2)}, cursor="at", **history)
+    quarantined({"id": 1, "v": 3, "at": day(3)}, cursor="at", **history)
+    quarantined(v=TEXT, cursor="at", **history)
+    assert fates(replayed(lake, config=history)) == {"LOAD": 1}
+    versions = sorted(lake.rows(), key=lambda row: row["_valid_from"])
+    assert [row["v"] or row["v__string"] for row in versions] == [1, "x", 3]
+    assert [row["_is_current"] for row in versions] == [False, False, True]
+
+
 # --- streams without keys -----------------------------------------------------------------------------------
 
 
