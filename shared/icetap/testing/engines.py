@@ -148,7 +148,8 @@ def start_spark(catalog_properties: Mapping[str, str], *, catalog: str = "icetap
     """Start Spark on the catalog that pyiceberg uses.
 
     Args:
-        catalog_properties: pyiceberg's properties of a SQL catalog on SQLite (`uri`, `warehouse`).
+        catalog_properties: pyiceberg's properties of a SQL catalog on SQLite (`uri`, `warehouse`), or of a REST
+            catalog (`type`, `uri`).
         catalog: The catalog's name in pyiceberg, which Spark must use too.
 
     Raises:
@@ -180,12 +181,7 @@ def _spark_settings(properties: Mapping[str, str], catalog: str, jars: list[Path
     return {
         "spark.jars": ",".join(map(str, jars)),
         prefix: "org.apache.iceberg.spark.SparkCatalog",
-        f"{prefix}.type": "jdbc",
-        f"{prefix}.uri": f"jdbc:sqlite:{properties['uri'].removeprefix('sqlite:///')}",
-        f"{prefix}.warehouse": properties["warehouse"],
-        f"{prefix}.jdbc.schema-version": "V1",
-        # Else every later commit of pyiceberg fails with "database is locked" (seen 2026-11-21, Iceberg 1.11.0).
-        f"{prefix}.jdbc.init-catalog-tables": "false",
+        **{f"{prefix}.{name}": value for name, value in _spark_catalog(properties).items()},
         f"{prefix}.cache-enabled": "false",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.driver.host": "127.0.0.1",
@@ -194,4 +190,17 @@ def _spark_settings(properties: Mapping[str, str], catalog: str, jars: list[Path
         "spark.sql.session.timeZone": "UTC",
         "spark.driver.memory": "1g",
         "spark.sql.shuffle.partitions": "2",
+    }
+
+
+def _spark_catalog(properties: Mapping[str, str]) -> dict[str, str]:
+    if properties.get("type") == "rest":
+        return {"type": "rest", "uri": properties["uri"]}
+    return {
+        "type": "jdbc",
+        "uri": f"jdbc:sqlite:{properties['uri'].removeprefix('sqlite:///')}",
+        "warehouse": properties["warehouse"],
+        "jdbc.schema-version": "V1",
+        # Else every later commit of pyiceberg fails with "database is locked" (seen 2026-11-21, Iceberg 1.11.0).
+        "jdbc.init-catalog-tables": "false",
     }
