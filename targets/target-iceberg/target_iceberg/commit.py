@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +42,12 @@ from pyiceberg.table.update import (
 from pyiceberg.table.update.snapshot import _SnapshotProducer
 from typing_extensions import override
 
-from icetap.errors import IcetapError
 from icetap.types import iceberg_schema, schema_from_iceberg
+from target_iceberg.change import Change, TableMovedError
 from target_iceberg.outcomes import send_commit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from pyiceberg.manifest import DataFile, ManifestFile, ManifestWriter
@@ -57,8 +56,23 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
 
 
-class TableMovedError(IcetapError):
-    """Another commit came first: what was planned on the older snapshot is void."""
+__all__ = ["Change", "SchemaStage", "TableMovedError", "commit_change", "new_run_id", "snapshot_summary"]
+
+
+class _Staging(Transaction):
+    """A transaction that works its metadata out once a change: pyiceberg copies all of it at every look."""
+
+    _worked_out: tuple[int, TableMetadata, TableMetadata] | None = None
+
+    @property
+    @override
+    def table_metadata(self) -> TableMetadata:
+        base, changes = self._table.metadata, len(self._updates)
+        if not changes:
+            return base
+        if self._worked_out is None or self._worked_out[0] != changes or self._worked_out[1] is not base:
+            self._worked_out = (changes, base, super().table_metadata)
+        return self._worked_out[2]
 
 
 class SchemaStage:
@@ -66,7 +80,7 @@ class SchemaStage:
 
     def __init__(self, table: Table) -> None:
         self._base = table.metadata
-        self._transaction = Transaction(table, autocommit=False)
+        self._transaction = _Staging(table, autocommit=False)
         self.schema: Schema = table.schema()
         """The table's columns as they will be after the next commit."""
         self.columns: pa.Schema = schema_from_iceberg(self.schema)
@@ -116,65 +130,11 @@ class SchemaStage:
 MANIFEST_BYTES = 2 * 2**20
 """Size of manifests that are merged: some ten thousand files, whose statistics fit in memory."""
 
+FEWEST_MANIFESTS = 32
+"""So many small manifests are merged, where the table property `commit.manifest.min-count-to-merge` is not set."""
+
 PATH_ID = 2147483546
 """The field id that the Iceberg specification reserves for the path in position delete files."""
-
-
-def _no_properties(_snapshot_id: int | None, _sequence_number: int) -> Mapping[str, str]:
-    return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What one commit does to a table: files that come, files that leave, and what is said of it.
-
-    A delete file that applies to one data file only leaves with it, named or not. One that applies to a whole
-    partition stays until it is named, or until every data file is younger.
-
-    Attributes:
-        added: Data files to list, each with its `partition` and, assigned after it was made, its `spec_id`: any
-            spec of the table; none means the present one.
-        added_deletes: Position delete files to list, likewise.
-        removed: Paths of data files that leave the table; `parent` must list each of them.
-        removed_deletes: Paths of delete files that leave the table; `parent` must list each of them.
-        parent: The snapshot to build on: the head that the plan was made on; None for an empty table.
-        is_rewound: `parent` is an older snapshot, to which the table goes back; what came after is not kept.
-        replaces_all: Nothing of the parent's content stays.
-        operation: What the snapshot calls itself; None: append, overwrite or delete, by the files. A compaction,
-            which changes no row, says `Operation.REPLACE`.
-        sequence_number: The data sequence number of the data files added; None: the new snapshot's. A compaction
-            gives that of the snapshot it has read (`Snapshot.sequence_number`), so that an equality delete which
-            came meanwhile still meets the rewritten rows.
-        summary: Entries for the snapshot's summary.
-        properties: Table properties as a function of the new snapshot's id and sequence number
-            (those of the head when no snapshot is made).
-        has_snapshot: False for a change of properties or columns alone.
-        merges_manifests: Small manifests of the parent are written together as few larger ones.
-    """
-
-    added: Sequence[DataFile] = ()
-    added_deletes: Sequence[DataFile] = ()
-    removed: frozenset[str] = frozenset()
-    removed_deletes: frozenset[str] = frozenset()
-    parent: int | None = None
-    is_rewound: bool = False
-    replaces_all: bool = False
-    operation: Operation | None = None
-    sequence_number: int | None = None
-    summary: Mapping[str, str] = field(default_factory=dict)
-    properties: Callable[[int | None, int], Mapping[str, str]] = _no_properties
-    has_snapshot: bool = True
-    merges_manifests: bool = False
-
-    @property
-    def kind(self) -> Operation:
-        """The snapshot's operation."""
-        if self.operation is not None:
-            return self.operation
-        if self.added_deletes and not self.added and not self.removed:
-            return Operation.DELETE
-        takes_away = self.removed or self.removed_deletes or self.added_deletes or self.replaces_all
-        return Operation.OVERWRITE if takes_away else Operation.APPEND
 
 
 class _DeleteManifestWriter(ManifestWriterV2):
@@ -243,22 +203,40 @@ class _LoadSnapshot(_SnapshotProducer["_LoadSnapshot"]):
         ]
         kept += self._delete_manifests(of_deletes, oldest=self._oldest(kept))
         self._check_dropped()
-        return self._merged(kept) if self._change.merges_manifests else kept
+        return self._merged(kept)
 
     def _merged(self, manifests: Sequence[ManifestFile]) -> list[ManifestFile]:
-        """Write neighbouring small manifests of one spec and content together; one is in memory at a time."""
+        """Write small manifests of one spec and content together; one of them is in memory at a time."""
         merged: list[ManifestFile] = []
-        waiting: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
+        small: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
         for one in manifests:
-            if one.manifest_length >= MANIFEST_BYTES // 2 or one.added_snapshot_id == self._snapshot_id:
-                merged.append(one)
-                continue
-            group = waiting[one.content, one.partition_spec_id]
-            group.append(one)
-            if sum(each.manifest_length for each in group) >= MANIFEST_BYTES:
-                merged.append(self._together(group))
-                group.clear()
-        return merged + [self._together(group) for group in waiting.values() if group]
+            is_small = (
+                one.manifest_length < MANIFEST_BYTES // 2 and one.added_snapshot_id != self._snapshot_id
+            )
+            (small[one.content, one.partition_spec_id] if is_small else merged).append(one)
+        for group in small.values():
+            joined = group if self._change.merges_manifests else self._worth_merging(group)
+            merged += [self._together(part) for part in _parts(joined)]
+            merged += group[len(joined) :]
+        return merged
+
+    def _worth_merging(self, group: Sequence[ManifestFile]) -> Sequence[ManifestFile]:
+        """Return the newest manifests to merge, none while there are few.
+
+        To those of single commits comes the next older one as long as it is no larger than all of them: so
+        an entry is written again only a few times, however many commits there are.
+        """
+        properties = self._transaction.table_metadata.properties
+        fewest = int(properties.get(TableProperties.MANIFEST_MIN_MERGE_COUNT, FEWEST_MANIFESTS))
+        is_wanted = properties.get(TableProperties.MANIFEST_MERGE_ENABLED, "true").lower() != "false"
+        if not is_wanted or len(group) < max(fewest, 2):
+            return ()
+        count, size = 0, 0
+        for one in group:
+            if count >= fewest // 2 and one.manifest_length > size:
+                break
+            count, size = count + 1, size + one.manifest_length
+        return group[:count]
 
     def _together(self, group: Sequence[ManifestFile]) -> ManifestFile:
         if len(group) == 1:
@@ -380,6 +358,18 @@ def _lists_files(manifest: ManifestFile) -> bool:
     return manifest.has_added_files() or manifest.has_existing_files()
 
 
+def _parts(manifests: Sequence[ManifestFile]) -> Iterator[list[ManifestFile]]:
+    """Cut manifests into parts, each of which makes one of about `MANIFEST_BYTES`."""
+    part: list[ManifestFile] = []
+    for one in manifests:
+        part.append(one)
+        if sum(each.manifest_length for each in part) >= MANIFEST_BYTES:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
 def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
     return ManifestEntry.from_args(
         status=status,
@@ -402,7 +392,7 @@ def commit_change(table: Table, change: Change, *, stage: SchemaStage) -> int | 
     metadata = table.metadata
     if change.has_snapshot and not change.is_rewound and change.parent != metadata.current_snapshot_id:
         raise TableMovedError("the table has moved since this was planned")
-    transaction = Transaction(table, autocommit=False)
+    transaction = _Staging(table, autocommit=False)
     schema_updates, schema_requirements = stage.stage(table)
     transaction._stage(schema_updates, schema_requirements)  # noqa: SLF001
     producer = _LoadSnapshot(transaction, change) if change.has_snapshot else None
