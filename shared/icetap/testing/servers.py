@@ -28,6 +28,7 @@ FETCH_SECONDS = 900.0
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 SELF_FETCHING_GO = (1, 21)
+NEWER_GO = "golang.org/toolchain@v0.0.1-go1.25.3.linux-amd64"
 
 
 class NotAvailableError(Exception):
@@ -48,6 +49,8 @@ class Ledger:
             *(f"SKIPPED  {name}: {why}" for name, why in sorted(self.missing.items())),
         ]
 
+
+_GO_ENVIRON = {"GOFLAGS": "", "GOTOOLCHAIN": "auto", "GOROOT": ""}
 
 LEDGER = Ledger()
 """The ledger of this process; `icetap.testing.plugin` prints it."""
@@ -142,12 +145,12 @@ def go_program(module: str, version: str) -> Path:
         version: Such as `v1.8.0`.
 
     Raises:
-        NotAvailableError: When there is no Go that can fetch newer ones of itself, or the program cannot be built.
+        NotAvailableError: When there is no Go, or the program cannot be built.
     """
     name = module.rsplit("/", 1)[-1]
     folder = cache_folder(f"{name}-{version}")
     if not (folder / name).exists():
-        fetch([_go(), "install", f"{module}@{version}"], environ={"GOBIN": str(folder), "GOFLAGS": ""})
+        fetch([_go(), "install", f"{module}@{version}"], environ={**_GO_ENVIRON, "GOBIN": str(folder)})
     return folder / name
 
 
@@ -156,10 +159,24 @@ def _go() -> str:
     if found is None:
         raise NotAvailableError("the program 'go' is not installed")
     said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
-    numbers = re.findall(r"\d+", said)
-    if tuple(map(int, numbers[:2])) < SELF_FETCHING_GO:
-        raise NotAvailableError(f"{said.strip() or 'go'} is too old; go 1.21 and later fetch what they need")
-    return found
+    numbers = tuple(map(int, re.findall(r"\d+", said)[:2]))
+    return found if numbers >= SELF_FETCHING_GO else _newer_go(found)
+
+
+def _newer_go(old: str) -> str:
+    """A Go that was fetched as a Go module, for systems whose own is too old to do so by itself."""
+    folder = cache_folder(NEWER_GO.rsplit("@", 1)[-1])
+    program = folder / "golang.org" / NEWER_GO.removeprefix("golang.org/") / "bin" / "go"
+    if not (folder / ".complete").exists():
+        fetch(
+            [old, "mod", "download", NEWER_GO],
+            environ={"GOMODCACHE": str(folder), "GOFLAGS": "-modcacherw"},
+        )
+        # Modules are unpacked without the right to run anything.
+        for path in (*program.parent.iterdir(), *(program.parent.parent / "pkg" / "tool").rglob("*")):
+            path.chmod(0o755)
+        (folder / ".complete").touch()
+    return str(program)
 
 
 def python_environment(name: str, requirements: Sequence[str]) -> Path:
