@@ -288,3 +288,61 @@ def replay_rejected(
         print_json({"dry_run": dry_run, "streams": [replay.as_json(report) for report in reports]})
     else:
         click.echo(REDACTOR.redact(replay.as_text(reports, is_dry_run=dry_run)))
+
+
+@commands.command("rekey")
+@click.argument("stream")
+@click.option("--keys", required=True, help="The new key's columns, separated by commas; empty for no key.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; tell which rows stand in the way.")
+@click.option("--drop-null-keys", is_flag=True, help="Remove the rows that lack a value in a key column.")
+@click.option(
+    "--latest-by",
+    metavar="COLUMN",
+    help="Of rows with the same key, keep the one with the largest value in this column, and remove the others.",
+)
+@as_json
+@on_a_lake
+def rekey(
+    session: Session,
+    stream: str,
+    *,
+    keys: str,
+    dry_run: bool,
+    drop_null_keys: bool,
+    latest_by: str | None,
+    wants_json: bool,
+) -> None:
+    """Give the table of STREAM another key, in one commit.
+
+    Each row must have a value in every key column, and no two rows the same: those that stand in the way are told.
+    """
+    from target_iceberg import rekey as module  # noqa: PLC0415 - the other commands need none of it
+
+    names = [name.strip() for name in keys.split(",") if name.strip()]
+    removes = module.RowsToRemove(drop_null_keys, latest_by)
+    with session.termination.held_back():
+        report = module.Rekeying(session.table(stream), names, removes=removes).run(is_dry_run=dry_run)
+    if wants_json:
+        print_json(module.as_json(report))
+    else:
+        click.echo(REDACTOR.redact(module.as_text(report)))
+    if not report.is_done and not dry_run:
+        raise module.refusal(report)
+
+
+@commands.command("rename-column")
+@click.argument("stream")
+@click.argument("old")
+@click.argument("new")
+@on_a_lake
+def rename_column(session: Session, stream: str, *, old: str, new: str) -> None:
+    """Rename the column OLD of STREAM's table to NEW.
+
+    What the tap calls it does not change: its values go on into the renamed column.
+    """
+    from target_iceberg import renaming  # noqa: PLC0415 - the other commands need none of it
+
+    table = session.table(stream)
+    with session.termination.held_back():
+        column = renaming.rename_column(table, old, new)
+    click.echo(f"{'.'.join(table.name())}: the column '{column}' is called '{new}' now.")

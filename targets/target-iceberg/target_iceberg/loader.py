@@ -173,7 +173,8 @@ class Loader:
         elif known.keys != keys:
             raise DataError(
                 f"line {line} of the input changes the key of stream '{name}' from ({', '.join(known.keys)}) to "
-                f"({', '.join(keys)}). Set 'streams.{name}.key_properties' to one key."
+                f"({', '.join(keys)}). Set 'streams.{name}.key_properties' to one key, and give the table that key with "
+                f"`target-iceberg rekey` if it has the other."
             )
         else:
             known.decoder = _decoder(name, columns, settings)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.table.snapshots import Operation
 
 from icetap.errors import ConfigurationError, DataError, StateError
 from icetap.types import schema_from_iceberg, singer_from_schema
 from target_iceberg import bookmarks
-from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change, new_run_id
+from target_iceberg.commit import Change, SchemaStage, commit_change, new_run_id
 from target_iceberg.loaded_table import REPLAY, STREAM, keys_and_names
 from target_iceberg.loader import Loader
 from target_iceberg.quarantine import REPLAY_ID, find_quarantine
@@ -27,6 +28,7 @@ from target_iceberg.reader import Message
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.refused_rows import RefusedRows, TakenOverError, marked
 from target_iceberg.replay_verdicts import GOES, Examiner, Fate, Verdict, record_line
+from target_iceberg.retrying import until_settled
 from target_iceberg.run import MovedDuringReplayError, Replay
 from target_iceberg.settings import stream_settings
 from target_iceberg.tables import table_identifier
@@ -172,16 +174,13 @@ class StreamReplay:
                 rows.swap(paths, [marked(found, None, [])], run_id=new_run_id())
 
     def _move_head(self) -> None:
-        """Make an empty snapshot: commits that were planned on the one before are refused from now on."""
-        for _ in range(_ATTEMPTS):
-            self._table.refresh()
-            change = Change(parent=self._table.metadata.current_snapshot_id)
-            try:
-                commit_change(self._table, change, stage=SchemaStage(self._table))
-            except TableMovedError:
-                continue
-            return
-        raise StateError(f"other writers committed to {self.report.table} each time. Replay again later.")
+        """Make a snapshot that changes nothing: commits that were planned on the one before are refused from now on."""
+
+        def commit() -> None:
+            change = Change(parent=self._table.metadata.current_snapshot_id, operation=Operation.REPLACE)
+            commit_change(self._table, change, stage=SchemaStage(self._table))
+
+        until_settled(self._table, commit)
 
     # --- one group ----------------------------------------------------------------------------------
 

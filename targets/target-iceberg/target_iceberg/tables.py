@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,10 +194,12 @@ def check_table(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
             "Load the stream into another table with 'table_name'."
         )
     stored = table.properties.get(KEYS)
-    if stored is not None and stored != ",".join(keys):
+    if stored is not None and set(stored.split(",")) != set(",".join(keys).split(",")):
         raise DataError(
-            f"stream '{stream}' has the key ({', '.join(keys)}), but table {name} was loaded with the key ({stored}). "
-            f"Set 'streams.{stream}.key_properties' to the table's key, or load into another table with 'table_name'."
+            f"stream '{stream}' has the key ({', '.join(keys) or 'none'}), but table {name} was loaded with the key "
+            f"({stored or 'none'}). Change the table's key with `target-iceberg rekey {shlex.quote(stream)} --keys "
+            f"{shlex.quote(','.join(keys))}`, set 'streams.{stream}.key_properties' to the table's key, or load into "
+            "another table with 'table_name'."
         )
     other = table.properties.get(STREAM)
     if other is not None and other != stream:
