@@ -32,6 +32,8 @@ from target_iceberg.layout import Layout
 from target_iceberg.partitions import Partition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
 
@@ -123,6 +125,8 @@ class _RollingFiles:
         self._layout = layout
         self._buffer: list[pa.RecordBatch] = []
         self._buffered_rows = self._buffered_bytes = 0
+        # A file is closed between row groups, so small files need small ones.
+        self._row_group_bytes = min(ROW_GROUP_BYTES, options.target_bytes)
         self._partition: Partition | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parquet")
         self._pending: Future[None] | None = None
@@ -134,11 +138,12 @@ class _RollingFiles:
         if partition is not self._partition:
             self._flush()
             self._partition = partition
-        self._buffer.append(batch)
-        self._buffered_rows += batch.num_rows
-        self._buffered_bytes += batch.nbytes
-        if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
-            self._flush()
+        for piece in _pieces(batch, self._row_group_bytes):
+            self._buffer.append(piece)
+            self._buffered_rows += piece.num_rows
+            self._buffered_bytes += piece.nbytes
+            if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= self._row_group_bytes:
+                self._flush()
 
     def close(self) -> list[DataFile]:
         self._flush()
@@ -186,6 +191,14 @@ class _RollingFiles:
         if self._open is not None:
             opened, self._open = self._open, None
             self._files.append(opened.close())
+
+
+def _pieces(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Cut a batch into pieces of about so many bytes at most."""
+    parts = max(1, -(-batch.nbytes // most_bytes))
+    rows = max(1, -(-batch.num_rows // parts))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
 
 
 class _OpenFile:
