@@ -214,40 +214,73 @@ def test_integers_beyond_a_double_column_are_compared_in_their_own(lake, singer)
 # --- what the table keeps beside the present -------------------------------------------------------------
 
 
-def with_column(lake, name, kind, values):
-    """Add a column to the table and rewrite its rows with these values, in the order of id."""
-    table = lake.table()
-    rows = table.scan().to_arrow().sort_by("id").append_column(name, pa.array(values, kind))
-    with table.update_schema() as update:
-        update.union_by_name(rows.schema)
-    table.overwrite(rows)
-
-
 def test_rows_marked_as_deleted_are_left_out(lake, singer):
-    lake.ok([singer.schema(), *singer.records([1, 2])])
-    moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    with_column(lake, "_sdc_deleted_at", pa.timestamp("us", "UTC"), [None, moment])
+    deletes = singer.record({"id": 2, "name": "a2", "_sdc_deleted_at": "2026-01-01T00:00:00Z"})
+    lake.ok([singer.schema(), *singer.records([1, 2]), deletes], delete_mode="soft")
 
     one = only(verify(lake, [singer.schema(), *singer.records([1])], delete_mode="soft"))
     assert one.is_equal
-    assert one.marked_deleted == 1
+    assert (one.marked_deleted, one.counts.table, one.uncompared_columns) == (1, 1, [])
 
-    both = only(verify(lake, [singer.schema(), *singer.records([1, 2])]))
+    both = only(verify(lake, [singer.schema(), *singer.records([1, 2])], delete_mode="soft"))
     assert found(both) == [("missing", 2, [])]
 
 
 def test_of_a_history_the_present_is_compared(lake, singer):
-    lake.ok([singer.schema(), *singer.records([1, 2])])
-    moment = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    with_column(lake, "_valid_from", pa.timestamp("us", "UTC"), [moment, moment])
-    with_column(lake, "_valid_to", pa.timestamp("us", "UTC"), [None, moment])
-    with_column(lake, "_is_current", pa.bool_(), [True, False])
+    lake.ok([singer.schema(), *singer.records([1, 2])], load_method="history")
+    lake.ok([singer.schema(), *singer.records([1], name="newer")], load_method="history")
 
-    one = only(verify(lake, [singer.schema(), *singer.records([1])]))
+    now = [singer.schema(), *singer.records([1], name="newer"), *singer.records([2])]
+    one = only(verify(lake, now, load_method="history"))
+    assert one.is_equal
+    assert (one.past_versions, one.counts.table, one.uncompared_columns) == (1, 2, [])
+
+    before = [singer.schema(), *singer.records([1, 2])]
+    assert found(only(verify(lake, before, load_method="history"))) == [("different", 1, ["name"])]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"merge_mode": "merge-on-read"}, id="merge-on-read"),
+        pytest.param({"partition_by": ["bucket(4, id)"]}, id="partitioned"),
+        pytest.param({"partition_by": ["bucket(4, id)"], "merge_mode": "merge-on-read"}, id="both"),
+        pytest.param({"load_method": "snapshot-diff", "full_table_completion": "end_of_input"}, id="diff"),
+    ],
+)
+def test_tables_of_every_form_are_compared(lake, singer, settings):
+    lake.ok([singer.schema(), *singer.records(range(200))], **settings)
+    now = [
+        singer.schema(),
+        *singer.records(range(0, 200, 7), name="b"),
+        *singer.records(sorted(set(range(200)) - set(range(0, 200, 7)))),
+    ]
+    lake.ok(now, **settings)
+
+    assert only(verify(lake, now, **settings)).is_equal
+    one = only(verify(lake, now[:-1], **settings))
+    assert found(one) == [("extra", 199, [])]
+
+
+def test_columns_that_the_contract_leaves_out_are_no_difference(lake, singer):
+    lake.ok([singer.schema(), *singer.records([1])])
+    messages = [singer.schema(properties=NAMED), singer.record({"id": 1, "name": "a1", "at": 5})]
+
+    one = only(verify(lake, messages, schema_policy="discard"))
 
     assert one.is_equal
-    assert one.past_versions == 1
-    assert one.uncompared_columns == []
+    assert one.notes == ["column at is left out by 'schema_policy: discard', and was not compared"]
+
+
+def test_settings_that_would_change_the_table_change_nothing(lake, singer):
+    messages = [singer.schema(), *singer.records([1])]
+    lake.ok(messages)
+    before = lake.table().metadata_location
+
+    wishes = {"partition_by": ["bucket(4, id)"], "sort_by": ["name"], "max_rejected": 0}
+    verify(lake, [*messages, singer.record({"id": "no"})], **wishes)
+
+    assert lake.table().metadata_location == before
 
 
 # --- the bookmark ---------------------------------------------------------------------------------------
