@@ -23,7 +23,7 @@ from icetap.errors import ConfigurationError
 from icetap.secrets.redaction import REDACTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pyiceberg.catalog import Catalog
 
@@ -34,6 +34,7 @@ DEFAULT_WAREHOUSE = "warehouse"
 CATALOG_FILE = "catalog.db"
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
+_NESTED = frozenset({"auth", "ssl"})  # the two properties of pyiceberg that are objects
 _S3_RETRIES = "icetap.s3_retries.PatientS3Retries"
 _REPEATABLE = (
     "create_namespace",
@@ -216,7 +217,16 @@ def _catalog_properties(value: object) -> dict[str, Any] | None:
             "catalog must be an object of pyiceberg's catalog properties, such as "
             '{"type": "rest", "uri": "https://…"}; found something else.'
         )
-    return {str(name): _as_property(part) for name, part in value.items()} or None
+    return dict(_properties(value)) or None
+
+
+def _properties(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the properties, joined again where Meltano has taken `s3.endpoint` for an object `s3`."""
+    for name, part in value.items():
+        if isinstance(part, dict) and name not in _NESTED:
+            yield from _properties(part, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _as_property(part)
 
 
 def _as_property(value: Any) -> Any:

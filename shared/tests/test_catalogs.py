@@ -43,6 +43,23 @@ def test_catalog_properties_go_through_unchanged_and_take_the_warehouse_only_whe
     assert catalog_settings({"catalog": named, "warehouse": "s3://b/w"}).properties["warehouse"] == "prod"
 
 
+def test_names_with_dots_that_meltano_has_taken_apart_are_joined_again():
+    nested = {
+        "type": "rest",
+        "s3": {"endpoint": "http://s", "secret-access-key": "k"},
+        "header": {"X-Iceberg-Access-Delegation": ""},
+        "auth": {"type": "oauth2", "oauth2": {"client_id": "c"}},
+    }
+
+    assert catalog_settings({"catalog": nested}).properties == {
+        "type": "rest",
+        "s3.endpoint": "http://s",
+        "s3.secret-access-key": "k",
+        "header.X-Iceberg-Access-Delegation": "",
+        "auth": {"type": "oauth2", "oauth2": {"client_id": "c"}},
+    }
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
