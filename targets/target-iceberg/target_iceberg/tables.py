@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
 
 from icetap.errors import ConfigurationError, DataError
 from icetap.records.names import plain_identifier
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 2
 
+LONGEST_NAME_BYTES = 240
+"""Catalogs and file systems take 255 bytes, and the quarantine's name is longer by `__rejected`."""
+
 TABLE_PROPERTIES = {
     "format-version": str(FORMAT_VERSION),
     # Each commit writes a metadata file; without this they would pile up for ever.
@@ -47,6 +55,11 @@ def table_identifier(stream: str, *, settings: StreamSettings, pipeline: str) ->
     known = _words(stream, pipeline=pipeline)
     namespace = _filled("namespace", settings.namespace, known)
     name = plain_identifier(_filled("table_name", settings.table_name, known))
+    if len(name.encode()) > LONGEST_NAME_BYTES:
+        raise ConfigurationError(
+            f"stream '{stream}' would be loaded into a table whose name has {len(name.encode())} bytes; at most "
+            f"{LONGEST_NAME_BYTES} are sure to fit. Give it a shorter one: 'table_name' under 'streams'."
+        )
     return (*(plain_identifier(part) for part in namespace.split(".")), name)
 
 
@@ -125,6 +138,7 @@ def open_table(
     try:
         return catalog.load_table(identifier)
     except NoSuchTableError:
+        _refuse_twin(catalog, identifier, stream=stream)
         properties = {STREAM: stream, KEYS: ",".join(keys), NAMES: names}
         required = [field.name for field in fields if field.name in keys and _may_identify(field)]
         schema = iceberg_schema(field.with_nullable(field.name not in required) for field in fields)
@@ -173,6 +187,24 @@ def _create(
         )
     except TableAlreadyExistsError:
         return catalog.load_table(identifier)
+
+
+def _refuse_twin(catalog: Catalog, identifier: tuple[str, ...], *, stream: str) -> None:
+    """Refuse a new table whose name another one has in other letters: to most engines they are one.
+
+    Raises:
+        ConfigurationError: Naming the other one.
+    """
+    try:
+        others = catalog.list_tables(identifier[:-1])
+    except NoSuchNamespaceError:
+        return
+    for other in others:
+        if other[-1].casefold() == identifier[-1].casefold() and tuple(other) != identifier:
+            raise ConfigurationError(
+                f"stream '{stream}' would be loaded into {'.'.join(identifier)}, which most engines cannot tell from "
+                f"{'.'.join(other)}. Give it another table: 'streams.{stream}.table_name'."
+            )
 
 
 def _may_identify(field: pa.Field) -> bool:
