@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +16,24 @@ if TYPE_CHECKING:
     from target_iceberg.stream import StreamLoad
 
 
+FINISHED, FAILED, ENDED = "finished", "failed", "was ended"
+"""How a run ends: as it should, by a fault, or by a signal."""
+
+
 def as_json(
     streams: Iterable[StreamLoad], *, run_id: str, pipeline: str, seconds: float, outcome: str
 ) -> dict[str, Any]:
-    """Return the report as plain values; rates are rows per second, memory is in megabytes."""
+    """Return the report of a run that ends now, as docs/reference/run-report.md describes it."""
+    now = datetime.now(UTC)
     return {
         "run_id": run_id,
         "pipeline": pipeline,
         "outcome": outcome,
+        "error": None,
+        "started_at": (now - timedelta(seconds=seconds)).isoformat(),
+        "ended_at": now.isoformat(),
         "seconds": round(seconds, 3),
+        "version": version("icetap-target-iceberg"),
         "peak_memory_mb": peak_memory_mb(),
         "streams": [_stream(stream, seconds) for stream in streams],
     }

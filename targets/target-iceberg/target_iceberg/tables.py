@@ -160,6 +160,19 @@ class NewLayout:
     location: str | None = None
 
 
+def make_namespace(catalog: Catalog, namespace: tuple[str, ...]) -> None:
+    """Make a namespace and those around it, where they are missing; others may do so at the same moment."""
+    for depth in range(1, len(namespace) + 1):
+        try:
+            catalog.create_namespace(namespace[:depth])
+        except NamespaceAlreadyExistsError:
+            continue
+        except Exception:
+            # An SQL catalog (pyiceberg 0.12) tells of a race by its database's error.
+            if not catalog.namespace_exists(namespace[:depth]):
+                raise
+
+
 def _create(
     catalog: Catalog,
     identifier: tuple[str, ...],
@@ -170,12 +183,7 @@ def _create(
 ) -> Table:
     columns = Columns(schema, mapping=layout.mapping, stream=layout.stream)
     spec, order = layout.wish.of_new_table(columns)
-    namespace = identifier[:-1]
-    for depth in range(1, len(namespace) + 1):
-        try:
-            catalog.create_namespace(namespace[:depth])
-        except NamespaceAlreadyExistsError:
-            continue
+    make_namespace(catalog, identifier[:-1])
     try:
         return catalog.create_table(
             identifier,

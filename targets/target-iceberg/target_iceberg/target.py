@@ -21,7 +21,7 @@ from icetap.catalogs import open_catalog
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
-from target_iceberg import inspection, report
+from target_iceberg import ending, inspection, on_failure_command
 from target_iceberg.ahead import in_advance
 from target_iceberg.commands import commands
 from target_iceberg.loader import Loader
@@ -83,12 +83,25 @@ class TargetIceberg(Target):
         TargetCapabilities.HARD_DELETE,
     ]
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, is_load: bool = False, **options: Any) -> None:
+        """Open the catalog.
+
+        Args:
+            is_load: Whether this is for a load, whose failure is told as the settings say.
+            options: Those of the SDK's class.
+        """
         self._termination = Termination()
         super().__init__(setup_mapper=False, **options)
         check_settings(self.config, self.config_jsonschema, plugin=self.name)
         install()
-        self.catalog = open_catalog(self.config)
+        if command := self.config.get("on_failure_command"):
+            on_failure_command.check(command)
+        try:
+            self.catalog = open_catalog(self.config)
+        except IcetapError as error:
+            if is_load:
+                ending.tell_of_no_start(self.config, pipeline=pipeline_name(self.config), error=error)
+            raise
         self.loader = Loader(
             self.catalog,
             self.config,
@@ -149,7 +162,7 @@ class TargetIceberg(Target):
     ) -> None:
         super(Target, cls).invoke(about=about, about_format=about_format)
         config = config or _ConfigInput()
-        target = cls(config=config.config, parse_env_config=config.parse_env)
+        target = cls(config=config.config, parse_env_config=config.parse_env, is_load=not read_state)
         if read_state:
             _emit(inspection.read_state(target.catalog, _named_pipeline(target.config)))
         else:
@@ -161,11 +174,12 @@ class TargetIceberg(Target):
             self._listen_to_the_end(file_input)
         except BaseException as error:
             self.loader.discard()
-            self._report("was ended" if isinstance(error, Terminated) else "failed")
-            if explained := faults.explained(error):
+            explained = faults.explained(error)
+            self._tell(explained or error)
+            if explained:
                 raise explained from error
             raise
-        self._report("finished")
+        self._tell(None)
 
     def _listen_to_the_end(self, file_input: IO[str] | None) -> None:
         try:
@@ -179,14 +193,9 @@ class TargetIceberg(Target):
                     LOGGER.error("%s", other)  # noqa: TRY400 - the error at fault follows
             raise
 
-    def _report(self, outcome: str) -> None:
-        summary = self.loader.report(outcome)
-        sys.stderr.write(report.for_people(summary) + "\n")
-        if path := self.config.get("report_path"):
-            try:
-                report.write(summary, path)
-            except OSError as error:
-                LOGGER.warning("the report cannot be written to 'report_path' (%s)", error.strerror)
+    def _tell(self, error: BaseException | None) -> None:
+        summary = self.loader.report(ending.outcome_of(error))
+        ending.tell(summary, config=self.config, catalog=self.catalog, error=error)
 
     @classmethod
     @override
