@@ -120,9 +120,8 @@ class _RollingFiles:
 
     def __init__(self, table: Table, *, schema: Schema, options: WriterOptions, layout: Layout) -> None:
         self._table = table
-        self._schema = schema
         self._options = options
-        self._layout = layout
+        self._form = _Form(table, schema=schema, options=options, layout=layout)
         self._buffer: list[pa.RecordBatch] = []
         self._buffered_rows = self._buffered_bytes = 0
         # A file is closed between row groups, so small files need small ones.
@@ -176,13 +175,7 @@ class _RollingFiles:
         if self._open is not None and self._open.partition is not partition:
             self._roll()
         if self._open is None:
-            self._open = _OpenFile(
-                self._table,
-                schema=self._schema,
-                options=self._options,
-                layout=self._layout,
-                partition=partition,
-            )
+            self._open = _OpenFile(self._form, partition)
         self._open.write(rows)
         if self._open.size >= self._options.target_bytes:
             self._roll()
@@ -201,28 +194,40 @@ def _pieces(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, rows)
 
 
+class _Form:
+    """What all files of a writer have in common; with many partitions it is worth finding out once."""
+
+    def __init__(self, table: Table, *, schema: Schema, options: WriterOptions, layout: Layout) -> None:
+        self.table = table
+        self.options = options
+        self.layout = layout
+        # Column names in files follow Iceberg's rule for odd characters; readers go by field id.
+        sanitized = sanitize_column_names(schema)
+        self.arrow_schema = schema_from_iceberg(sanitized, with_ids=True)
+        self.statistics_plan = compute_statistics_plan(sanitized, table.properties)
+        self.columns = parquet_path_to_id_mapping(sanitized)
+        self._places = table.location_provider()
+
+    def new_path(self, partition: Partition) -> str:
+        """Return where the next file goes."""
+        name = f"icetap-{self.options.run_id}-{next(_COUNTER):06d}.parquet"
+        folder = partition if self.layout.spec.fields else None
+        # Of the partition, the provider asks only for its folder.
+        return self._places.new_data_location(name, folder)  # type: ignore[arg-type]
+
+
 class _OpenFile:
     """One Parquet file that is being written."""
 
-    def __init__(
-        self, table: Table, *, schema: Schema, options: WriterOptions, layout: Layout, partition: Partition
-    ) -> None:
-        self._table = table
-        self._layout = layout
+    def __init__(self, form: _Form, partition: Partition) -> None:
+        self._form = form
         self.partition = partition
-        name = f"icetap-{options.run_id}-{next(_COUNTER):06d}.parquet"
-        folder = partition if layout.spec.fields else None
-        # Of the partition, the provider asks only for its folder.
-        path = table.location_provider().new_data_location(name, folder)  # type: ignore[arg-type]
-        self._path = path
-        # Column names in files follow Iceberg's rule for odd characters; readers go by field id.
-        self._schema = sanitize_column_names(schema)
-        self._arrow_schema = schema_from_iceberg(self._schema, with_ids=True)
-        self._sink = table.io.new_output(path).create(overwrite=True)
+        self._path = form.new_path(partition)
+        self._sink = form.table.io.new_output(self._path).create(overwrite=True)
         self._writer = pq.ParquetWriter(
             self._sink,
-            schema=self._arrow_schema,
-            compression=options.compression,
+            schema=form.arrow_schema,
+            compression=form.options.compression,
             store_decimal_as_integer=True,
             store_schema=False,
             write_batch_size=4096,
@@ -238,9 +243,9 @@ class _OpenFile:
     def write(self, rows: pa.Table) -> None:
         columns = [
             column if column.type == field.type else _relabel(column, field.type)
-            for column, field in zip(rows.columns, self._arrow_schema, strict=True)
+            for column, field in zip(rows.columns, self._form.arrow_schema, strict=True)
         ]
-        table = pa.Table.from_arrays(columns, schema=self._arrow_schema)
+        table = pa.Table.from_arrays(columns, schema=self._form.arrow_schema)
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
     def discard(self) -> None:
@@ -249,30 +254,30 @@ class _OpenFile:
             with contextlib.suppress(OSError, ValueError, pa.ArrowException):
                 close()
         with contextlib.suppress(OSError, ValueError):
-            self._table.io.delete(self._path)
+            self._form.table.io.delete(self._path)
 
     def close(self) -> DataFile:
         self._writer.close()
         size = self.size
         self._sink.close()
-        properties = self._table.properties
         statistics = data_file_statistics_from_parquet_metadata(
             parquet_metadata=self._writer.writer.metadata,
-            stats_columns=compute_statistics_plan(self._schema, properties),
-            parquet_column_mapping=parquet_path_to_id_mapping(self._schema),
+            stats_columns=self._form.statistics_plan,
+            parquet_column_mapping=self._form.columns,
         )
+        layout = self._form.layout
         data_file = DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=self._path,
             file_format=FileFormat.PARQUET,
             partition=self.partition.record,
             file_size_in_bytes=size,
-            sort_order_id=self._layout.order.order_id if self._layout.order.fields else None,
+            sort_order_id=layout.order.order_id if layout.order.fields else None,
             equality_ids=None,
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
-        data_file.spec_id = self._layout.spec.spec_id
+        data_file.spec_id = layout.spec.spec_id
         return data_file
 
 
