@@ -17,6 +17,7 @@ from singer_sdk.helpers._util import load_json
 from singer_sdk.plugin_base import _ConfigInput
 from typing_extensions import override
 
+from icetap.catalog_file import checked_catalog
 from icetap.columnar.output import MessageWriter
 from icetap.columnar.stream import ColumnarStream, open_batch_folder
 from icetap.errors import ConfigurationError, IcetapError
@@ -316,11 +317,12 @@ class IcetapTap(Tap, abc.ABC):
             looks_only = bool(asked.get("discover")) or any(
                 asked.get(name) is not None for name in ("sql", "browse")
             )
+            given = None if looks_only else _json_file(catalog, "--catalog")
             tap = cls(
                 config=settings.config,
                 parse_env_config=settings.parse_env,
                 state=_json_file(state, "--state"),
-                catalog=None if looks_only else _json_file(catalog, "--catalog"),
+                catalog=None if given is None else checked_catalog(given),
                 setup_mapper=not looks_only,
             )
             tap.answer(**asked)

@@ -441,3 +441,11 @@ def test_a_query_that_needs_only_the_first_rows_ends_cleanly(tmp_path, attempt):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELEC 1", "SELECT nothing FROM raw.events", "SELECT no_such_function(1)", "SELECT FROM WHERE"]
+)
+def test_a_question_that_is_wrong_is_not_the_datas_fault(lake, sql):
+    with pytest.raises(ConfigurationError):
+        lake.query(sql).read_all()

@@ -78,7 +78,7 @@ class Lake:
                 only one has a table of that name.
 
         Raises:
-            ConfigurationError: When this is not one reading statement, or a table is unknown.
+            ConfigurationError: When this is not one reading statement, or a table or a column is unknown.
             DataError: When DuckDB cannot run it.
         """
         with _duckdb_errors():
@@ -112,7 +112,7 @@ class Lake:
         row = self._connection.execute("SELECT json_serialize_sql(?)", [_EXPLAIN.sub("", sql)]).fetchone()
         tree = json.loads(row[0]) if row else {}
         if tree.get("error"):
-            raise DataError(f"This statement cannot be taken apart: {tree.get('error_message')}.")
+            raise ConfigurationError(f"This statement cannot be taken apart: {tree.get('error_message')}.")
         return {name for name in _base_tables(tree, frozenset()) if not _is_duckdbs_own(name)}
 
     def _make_views(self, wanted: set[tuple[str, ...]]) -> None:
@@ -153,6 +153,14 @@ class Lake:
 def _duckdb_errors() -> Iterator[None]:
     try:
         yield
+    except (
+        duckdb.ParserException,
+        duckdb.SyntaxException,
+        duckdb.BinderException,
+        duckdb.CatalogException,
+    ) as error:
+        # What is asked is wrong, not what is stored.
+        raise ConfigurationError(str(error).strip()) from error
     except duckdb.Error as error:
         raise DataError(str(error).strip()) from error
 

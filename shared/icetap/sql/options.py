@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
-from icetap.sql.queries import BOOKMARK_NAMES, parameters_in, without_semicolon
+from icetap.sql.queries import BOOKMARK_NAMES, is_one_condition, parameters_in, without_semicolon
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -193,6 +193,10 @@ class StreamOptions:
         self._entries: dict[str, dict[str, Any]] = config.get("streams") or {}
         for pattern, options in self._entries.items():
             _refuse_unknown(options, _STREAM_OPTIONS, where=f"setting 'streams', entry '{pattern}'")
+            if not is_one_condition(options.get("where") or ""):
+                raise ConfigurationError(
+                    f"setting 'streams', entry '{pattern}': the parentheses of 'where' do not match; expected one condition"
+                )
 
     def of(self, name: str) -> dict[str, Any]:
         """Return the options of the stream of this table or query."""

@@ -18,6 +18,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_TOKEN_OR_PARENTHESIS = re.compile(rf"{_TOKEN.pattern} | [()]", _TOKEN.flags)
+
 
 def parameters_in(sql: str) -> set[str]:
     """Return the names of the parameters, without their colons."""
@@ -31,6 +33,16 @@ def replace_bookmark(sql: str, replacement: str) -> str:
 
 def _replace(sql: str, text_for: Callable[[str], str]) -> str:
     return _TOKEN.sub(lambda match: text_for(match["name"]) if match["name"] else match[0], sql)
+
+
+def is_one_condition(sql: str) -> bool:
+    """Say whether a condition stays one in parentheses: none of its own closes those around it."""
+    depth = 0
+    for match in _TOKEN_OR_PARENTHESIS.finditer(sql):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def without_semicolon(sql: str) -> str:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from typing_extensions import override
 
 from icetap.columnar.stream import ColumnarStream, Page
-from icetap.errors import ConfigurationError, DataError
+from icetap.errors import ConfigurationError, DataError, StateError
 from icetap.settings import did_you_mean
 from icetap.sql.dialect import Column, RefusedValueError, Selection, Table, Value
 from icetap.sql.incremental import IncrementalRead
@@ -22,7 +22,7 @@ from icetap.types import singer_from_schema
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from singer_sdk.singerlib import Catalog
+    from singer_sdk.singerlib import Catalog, CatalogEntry
 
     from icetap.sql.dialect import Connection, Dialect
     from icetap.sql.tap import SQLTap
@@ -104,6 +104,25 @@ class SQLStream(ColumnarStream):
             self.replication_key = self._new_name(replication_key, option="replication-key")
         self.forced_replication_method = method
         self._input_schema = entry.schema.to_dict()
+        self._tell_of_lost_columns(entry)
+
+    def _tell_of_lost_columns(self, entry: CatalogEntry) -> None:
+        """Warn of columns that the catalog selects and the source has no more: nothing is read in their place."""
+        selection = entry.metadata.resolve_selection()
+        lost = sorted(
+            breadcrumb[1]
+            for breadcrumb in entry.metadata
+            if len(breadcrumb) == len(("properties", "name"))
+            and breadcrumb[1] not in self.columns_by_name
+            and selection[breadcrumb]
+        )
+        if selection[()] and lost:
+            self.logger.warning(
+                "Stream %s: the catalog selects columns that the source does not have: %s. "
+                "Deselect them, or discover again",
+                self.name,
+                ", ".join(lost),
+            )
 
     @property
     def selected_columns(self) -> dict[str, Column]:
@@ -208,6 +227,17 @@ class SQLStream(ColumnarStream):
                 "Stream %s: the key is another one than before; reading from the start", self.name
             )
             return []
+        for name, value in found.items():
+            column = self.table.column(name)
+            kind = pa.int64() if column is None else column.field.type
+            # A database may compare a text with a number, and find that nothing comes after it.
+            if (pa.types.is_integer(kind) or pa.types.is_string(kind)) and (
+                isinstance(value, str) is not pa.types.is_string(kind)
+            ):
+                raise StateError(
+                    f"stream '{self.name}': the state's position is no value of column '{name}' ({kind}). "
+                    "Run once with --full-refresh, or correct the state."
+                )
         self.logger.info("Stream %s: going on where the last run stopped", self.name)
         return [found[name] for name in position]
 

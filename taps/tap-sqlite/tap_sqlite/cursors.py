@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,10 @@ def stored_form(canonical: Any, column: Column, *, like: Value) -> Value:
     is_whole = isinstance(canonical, int) and not isinstance(canonical, bool)
     if is_whole and not _LOWEST <= canonical <= -_LOWEST - 1:
         raise StateError(_misfit(column))
-    if isinstance(like, str) is isinstance(canonical, str) and not isinstance(canonical, bool):
+    is_value = isinstance(canonical, str) or (
+        isinstance(canonical, int | float) and not isinstance(canonical, bool) and math.isfinite(canonical)
+    )
+    if is_value and isinstance(like, str) is isinstance(canonical, str):
         return canonical if isinstance(canonical, str | int) else float(canonical)
     raise StateError(_misfit(column))
 
