@@ -296,7 +296,7 @@ class TokenGate(HttpProxy):
         return error_answer(status, kind)
 
     def _token(self, request: Request) -> Answer:
-        if _client_of(request) != self._client:
+        if self._client not in _clients_of(request):
             body = json.dumps({"error": "invalid_client", "error_description": "unknown client"}).encode()
             return Answer(401, [("Content-Type", "application/json")], body)
         token = secrets.token_urlsafe(24)
@@ -307,13 +307,14 @@ class TokenGate(HttpProxy):
         return Answer(200, [("Content-Type", "application/json")], body)
 
 
-def _client_of(request: Request) -> tuple[str, str]:
+def _clients_of(request: Request) -> list[tuple[str, str]]:
+    """Whom a request may come from: in HTTP Basic, some clients encode id and secret as forms do and some do not."""
     kind, _, value = request.headers.get("Authorization", "").partition(" ")
     if kind == "Basic":
         client, _, secret = base64.b64decode(value).decode().partition(":")
-        return unquote_plus(client), unquote_plus(secret)
+        return [(client, secret), (unquote_plus(client), unquote_plus(secret))]
     form = parse_qs(request.body.decode())
-    return form.get("client_id", [""])[0], form.get("client_secret", [""])[0]
+    return [(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])]
 
 
 class TcpProxy:
