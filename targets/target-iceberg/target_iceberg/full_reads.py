@@ -168,7 +168,11 @@ class FullRead:
         tasks = plan_files(target.table) if target.head else []
         if any(task.delete_files for task in tasks):
             return False
-        stored = sorted((task.file for task in tasks), key=lambda data_file: data_file.file_path)
+        # Of both, partition after partition: the paths begin with it.
+        stored, files = (
+            sorted(some, key=lambda data_file: data_file.file_path)
+            for some in ((task.file for task in tasks), files)
+        )
         if sum(data_file.record_count for data_file in stored) != sum(
             data_file.record_count for data_file in files
         ):
