@@ -11,14 +11,17 @@ import pytest
 
 from icetap.catalogs import open_catalog
 
-from .pipes import BIN, Pipe
+from .pipes import BIN
 from .project import Project
 from .sources import execute
 from .types_table import CASES, KINDS, REFUSED
 
 LIMIT_MB = 512
 GROWTH = 1.25
-SIZES = (60_000, 240_000)
+SIZES = [
+    pytest.param((60_000, 240_000), id="short"),
+    pytest.param((1_000_000, 10_000_000), id="long", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
+]
 PEAK = """
 import os, resource, subprocess, sys
 code = subprocess.run(sys.argv[2:]).returncode
@@ -204,38 +207,37 @@ def test_an_incremental_stream_is_compared_up_to_its_bookmark(empty, database):
 # --- memory ---------------------------------------------------------------------------------------------
 
 
-def test_memory_does_not_grow_with_the_table(empty, tmp_path):
+@pytest.mark.parametrize("sizes", SIZES)
+def test_memory_does_not_grow_with_the_table(tmp_path, sizes):
     """Both sizes differ from their tables in every hundredth row, so that rows are looked at too."""
     peaks = {}
-    for size in SIZES:
+    for size in sizes:
         database = tmp_path / f"{size}.db"
         series = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {size})"
         row = "i, 'customer ' || (i % 9973), i / 7, '2024-01-01 00:00:00', i / 97.0, hex(i * 2654435761)"
         execute(
             database, f"CREATE TABLE orders ({COLUMNS})", f"INSERT INTO orders {series} SELECT {row} FROM n"
         )
-        folder = tmp_path / str(size)
-        arrow = {"encoding": {"format": "arrow"}, "storage": {"root": str(folder / "batches")}}
-        pipe = Pipe(
-            folder,
-            {"database": str(database), "batch_config": arrow},
-            {"batch_root": str(folder / "batches")},
+        project = Project(tmp_path / str(size))
+        project.folder.mkdir()
+        tap, target = project.folder / "tap.json", project.folder / "target.json"
+        tap.write_text(
+            json.dumps({"database": str(database), "batch_config": {"encoding": {"format": "arrow"}}})
         )
-        pipe.run().require()
+        target.write_text(json.dumps({"warehouse": str(project.warehouse)}))
+        load(project, BIN / "tap-sqlite", "--config", str(tap))
         execute(database, "UPDATE orders SET note = 'changed' WHERE id % 100 = 0")
-        command = [str(BIN / "target-iceberg"), "verify", "--json", "--config", str(folder / "target.json")]
-        (folder / "target.json").write_text(json.dumps(pipe.target))
-        (folder / "tap.json").write_text(json.dumps(pipe.tap))
+        command = [str(BIN / "target-iceberg"), "verify", "--json", "--config", str(target)]
         reading = subprocess.Popen(
-            [str(BIN / "tap-sqlite"), "--config", str(folder / "tap.json")],
+            [str(BIN / "tap-sqlite"), "--config", str(tap)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        measured = [sys.executable, "-c", PEAK, str(folder / "peak"), *command]
+        measured = [sys.executable, "-c", PEAK, str(project.folder / "peak"), *command]
         done = subprocess.run(measured, stdin=reading.stdout, capture_output=True, text=True, check=False)
         assert (reading.wait(), done.returncode) == (0, 1), done.stderr[-2000:]
         assert json.loads(done.stdout)["streams"][0]["different"] == size // 100
-        peaks[size] = int((folder / "peak").read_text())
+        peaks[size] = int((project.folder / "peak").read_text())
     print(f"peaks in MB: {peaks}")
     small, large = peaks.values()
     assert large < LIMIT_MB, peaks
