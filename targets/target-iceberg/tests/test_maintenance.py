@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyiceberg.expressions import StartsWith
 
 from icetap.testing.tables import table_findings
 from target_iceberg.compaction import CompactionOptions, plan_groups
@@ -107,6 +108,30 @@ def test_a_compacted_table_is_left_alone_the_next_time(lake, singer):
     again = maintain(lake)
     assert again.compaction.files_before == 0
     assert lake.table().metadata.current_snapshot_id == head
+
+
+def test_partitions_are_compacted_each_for_itself_and_stay_sorted(lake, singer):
+    layout = {"partition_by": ["truncate(1, name)"], "sort_by": ["id desc"]}
+    for number in range(6):
+        lake.ok(
+            singer.schema(keys=[]),
+            singer.records([number, number + 100], name="a"),
+            singer.records([number + 50], name="b"),
+            load_method="append-only",
+            **layout,
+        )
+    before = lake.rows()
+    report = maintain(lake)
+    assert (report.before["files"], report.after["files"]) == (12, 2)
+    assert lake.rows() == before
+    files = [task.file for task in lake.table().scan().plan_files()]
+    assert sorted(file.partition[0] for file in files) == ["a", "b"]
+    for name, ids in (
+        ("a", [105, 104, 103, 102, 101, 100, 5, 4, 3, 2, 1, 0]),
+        ("b", list(range(55, 49, -1))),
+    ):
+        found = lake.table().scan(row_filter=StartsWith("name", name)).to_arrow()
+        assert found.column("id").to_pylist() == ids
 
 
 def test_many_manifests_become_few(lake, singer):
