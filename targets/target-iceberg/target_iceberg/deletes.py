@@ -19,7 +19,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
 from icetap.tables import positions_in
 from icetap.types import FIELD_ID
-from target_iceberg.commit import PATH_ID, referenced_data_file
+from target_iceberg.internals import PATH_ID, referenced_data_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

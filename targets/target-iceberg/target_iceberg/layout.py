@@ -11,7 +11,6 @@ from pyiceberg.partitioning import (
     PartitionField,
     PartitionSpec,
 )
-from pyiceberg.table import Transaction
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortDirection, SortField, SortOrder
 from pyiceberg.table.update import AssertCurrentSchemaId, AssertTableUUID
 from pyiceberg.transforms import (
@@ -24,6 +23,7 @@ from pyiceberg.transforms import (
 
 from target_iceberg.boundary import NAMES
 from target_iceberg.commit import Change, TableMovedError
+from target_iceberg.internals import Staging
 from target_iceberg.layout_terms import Columns, describe, partition_terms, sort_terms
 from target_iceberg.outcomes import send_commit
 from target_iceberg.retrying import until_settled
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pyiceberg.schema import Schema
-    from pyiceberg.table import Table
+    from pyiceberg.table import Table, Transaction
     from pyiceberg.table.update import TableRequirement, TableUpdate
     from pyiceberg.transforms import Transform
 
@@ -104,7 +104,7 @@ def plan_change(table: Table, wish: LayoutWish, columns: Columns) -> LayoutChang
     Raises:
         ConfigurationError: When an entry does not fit the table's columns.
     """
-    transaction = Transaction(table, autocommit=False)
+    transaction = Staging(table, autocommit=False)
     said: list[str] = []
     if wish.partition_by is not None:
         said += _evolve_spec(transaction, table, partition_terms(wish.partition_by, columns))
@@ -116,7 +116,7 @@ def plan_change(table: Table, wish: LayoutWish, columns: Columns) -> LayoutChang
     if changed:
         transaction.set_properties(changed)
         said.append(f"table properties set: {', '.join(sorted(changed))}")
-    updates = transaction._updates  # noqa: SLF001 - pyiceberg has no public reader
+    updates = transaction.updates
     if not updates:
         return None
     metadata = table.metadata
@@ -124,7 +124,7 @@ def plan_change(table: Table, wish: LayoutWish, columns: Columns) -> LayoutChang
         AssertTableUUID(uuid=metadata.table_uuid),
         AssertCurrentSchemaId.model_validate({"current-schema-id": metadata.current_schema_id}),
     )
-    asked = tuple(one for one in transaction._requirements if one not in own)  # noqa: SLF001
+    asked = tuple(one for one in transaction.requirements if one not in own)
     return LayoutChange(updates, (*own, *asked), tuple(said))
 
 

@@ -15,6 +15,7 @@ from pyiceberg.exceptions import CommitFailedException
 from icetap import faults
 from icetap.errors import RetriableError
 from icetap.patience import Patience
+from target_iceberg.internals import send_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def send_commit(
     attempt, is_unknown = 0, False
     while True:
         try:
-            table._do_commit(updates, requirements)  # noqa: SLF001 - the public way tries again by itself
+            send_once(table, updates, requirements)
         except CommitFailedException as error:
             failure: Exception = error
         except Exception as error:

@@ -12,7 +12,7 @@ from pyiceberg.manifest import DataFile, DataFileContent
 from pyiceberg.table import FileScanTask
 
 from icetap.errors import DataError
-from target_iceberg.commit import referenced_data_file
+from target_iceberg.internals import referenced_data_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

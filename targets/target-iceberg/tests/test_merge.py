@@ -8,18 +8,10 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyiceberg.manifest import (
-    DataFile,
-    DataFileContent,
-    FileFormat,
-    ManifestContent,
-    ManifestEntry,
-    ManifestEntryStatus,
-    write_manifest,
-)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
-from target_iceberg.commit import Change, SchemaStage, _LoadSnapshot, commit_change
+from target_iceberg.commit import Change, SchemaStage, commit_change
 from target_iceberg.staging import Spool
 
 GONE = "2024-01-01T00:00:00Z"
@@ -267,21 +259,8 @@ def test_a_merge_touches_only_the_files_that_hold_its_keys(lake, singer):
 
 def delete_positions(table, positions):
     """A position delete file over the table's only data file, as merge-on-read engines write it."""
-    deletes = delete_file(table, positions)
-    original = _LoadSnapshot._manifests
-
-    def manifests(self):
-        return [*original(self), delete_manifest(self, deletes)]
-
-    _LoadSnapshot._manifests = manifests
-    try:
-        commit_change(
-            table,
-            Change(parent=table.metadata.current_snapshot_id, properties=lambda _id, _sequence: {}),
-            stage=SchemaStage(table),
-        )
-    finally:
-        _LoadSnapshot._manifests = original
+    change = Change(added_deletes=[delete_file(table, positions)], parent=table.metadata.current_snapshot_id)
+    commit_change(table, change, stage=SchemaStage(table))
 
 
 def delete_file(table, positions):
@@ -318,40 +297,8 @@ def delete_file(table, positions):
         sort_order_id=None,
         equality_ids=None,
         key_metadata=None,
-        spec_id=0,
         **nothing,
     )
-
-
-def delete_manifest(snapshot, deletes):
-    place = (
-        snapshot.spec(0),
-        snapshot.schema(),
-        snapshot.new_manifest_output(),
-        snapshot.snapshot_id,
-        "null",
-    )
-
-    class DeleteWriter(type(write_manifest(2, *place))):
-        def content(self):
-            return ManifestContent.DELETES
-
-        @property
-        def _meta(self):
-            return {**super()._meta, "content": "deletes"}
-
-    writer = DeleteWriter(*place)
-    with writer:
-        writer.add_entry(
-            ManifestEntry.from_args(
-                status=ManifestEntryStatus.ADDED,
-                snapshot_id=snapshot.snapshot_id,
-                sequence_number=None,
-                file_sequence_number=None,
-                data_file=deletes,
-            )
-        )
-    return writer.to_manifest_file()
 
 
 def test_rows_that_another_engine_deleted_stay_deleted_and_can_come_back(lake, singer):
