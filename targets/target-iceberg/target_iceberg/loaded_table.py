@@ -118,27 +118,8 @@ class LoadedTable:
         `parent` is a snapshot to which the table goes back. With `is_full_read`, or when all is replaced, the
         table holds a complete read of the source: rows refused before it are out of date.
         """
-        started_from = self._run.ledger.start_of(self._stream).bookmark
-        bookmark = self._run.ledger.part_of(self._stream)
-        # Before any STATE the last known bookmark stays; after a rewind that is where the tap began.
-        known = started_from if is_rewound else self.position.bookmark
-        is_opaque = self._run.ledger.is_opaque if bookmark else self.position.is_opaque
-        position = bookmarks.Position(bookmark or known, self._run.run_id, started_from, is_opaque=is_opaque)
-        name = bookmarks.property_name(self._run.pipeline)
-
+        position = self._new_position(is_rewound=is_rewound)
         replay = self._run.replay
-        full_read = {"run_id": self._run.run_id, "at": time.time()} if is_full_read or replaces_all else None
-
-        def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:
-            text = bookmarks.encode(position, snapshot_id=snapshot_id, sequence_number=sequence_number)
-            others = {VERSION: self.version, NAMES: self.names}
-            stored = self.table.properties
-            return {
-                **({REPLAY: replay.replay_id} if replay else {name: text}),
-                **({FULL_READ: json.dumps(full_read)} if full_read else {}),
-                **{key: value for key, value in others.items() if value and value != stored.get(key)},
-            }
-
         return Change(
             added=added or (),
             added_deletes=added_deletes or (),
@@ -152,9 +133,37 @@ class LoadedTable:
                 if replay
                 else bookmarks.summary(position, pipeline=self._run.pipeline, is_open=is_open)
             ),
-            properties=properties,
+            properties=self._properties(position, is_full_read=is_full_read or replaces_all),
             has_snapshot=has_snapshot,
         )
+
+    def _new_position(self, *, is_rewound: bool) -> bookmarks.Position:
+        """Return where the table is after the next commit."""
+        started_from = self._run.ledger.start_of(self._stream).bookmark
+        bookmark = self._run.ledger.part_of(self._stream)
+        # Before any STATE the last known bookmark stays; after a rewind that is where the tap began.
+        known = started_from if is_rewound else self.position.bookmark
+        is_opaque = self._run.ledger.is_opaque if bookmark else self.position.is_opaque
+        return bookmarks.Position(bookmark or known, self._run.run_id, started_from, is_opaque=is_opaque)
+
+    def _properties(
+        self, position: bookmarks.Position, *, is_full_read: bool
+    ) -> Callable[[int | None, int], Mapping[str, str]]:
+        name = bookmarks.property_name(self._run.pipeline)
+        replay = self._run.replay
+        full_read = {"run_id": self._run.run_id, "at": time.time()} if is_full_read else None
+
+        def properties(snapshot_id: int | None, sequence_number: int) -> Mapping[str, str]:
+            text = bookmarks.encode(position, snapshot_id=snapshot_id, sequence_number=sequence_number)
+            others = {VERSION: self.version, NAMES: self.names}
+            stored = self.table.properties
+            return {
+                **({REPLAY: replay.replay_id} if replay else {name: text}),
+                **({FULL_READ: json.dumps(full_read)} if full_read else {}),
+                **{key: value for key, value in others.items() if value and value != stored.get(key)},
+            }
+
+        return properties
 
     def commit(self, build: Callable[[], Change | None], *, replan: bool = True) -> int | None:
         """Plan and commit until it succeeds; None when the plan finds nothing to do.
