@@ -171,6 +171,10 @@ def _readable_for(user: str, programs: Path, folder: Path) -> Path:
     try:
         subprocess.run([str(programs / "initdb"), "--version"], user=user, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        shutil.copytree(programs.parent, folder / "programs", symlinks=True)
-        return folder / "programs" / programs.name
+        packages = programs.parents[2]
+        for part in packages.glob(
+            "pgserver*"
+        ):  # the programs, and beside them the libraries that they look for
+            shutil.copytree(part, folder / "programs" / part.name, symlinks=True)
+        return folder / "programs" / programs.relative_to(packages)
     return programs

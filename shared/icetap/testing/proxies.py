@@ -140,7 +140,7 @@ class HttpProxy:
         self._faults: list[Fault] = []
         self.requests: list[Request] = []
         """What came, in order."""
-        self._server = _Server(("127.0.0.1", 0), _handler_for(self))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.port: int = self._server.server_address[1]
 
     @property
@@ -201,49 +201,51 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def _handler_for(proxy: HttpProxy) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Reads a request, lets the proxy decide, and tells the answer."""
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 -- the name is the base's
-            """Keep quiet."""
+    proxy: HttpProxy
+    protocol_version = "HTTP/1.1"
 
-        def serve(self) -> None:
-            request = Request(self.command, self.path, self.headers, self._body())
-            try:
-                answer = proxy.handle(request)
-            except (CutError, OSError):
-                self.close_connection = True
-                with contextlib.suppress(OSError):
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            with contextlib.suppress(OSError):  # a client that waits no more
-                self._tell(answer)
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 -- the name is the base's
+        """Keep quiet."""
 
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = []
-            while length := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(length))
-                self.rfile.readline()
+    def serve(self) -> None:
+        """Serve one request of any method."""
+        request = Request(self.command, self.path, self.headers, self._body())
+        try:
+            answer = self.proxy.handle(request)
+        except (CutError, OSError):
+            self.close_connection = True
+            _end(self.connection)
+            return
+        with contextlib.suppress(OSError):  # a client that waits no more
+            self._tell(answer)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while length := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(length))
             self.rfile.readline()
-            return b"".join(parts)
+        self.rfile.readline()
+        return b"".join(parts)
 
-        def _tell(self, answer: Answer) -> None:
-            self.send_response_only(answer.status)
-            names = {name.lower() for name, _ in answer.headers}
-            for name, value in answer.headers:
-                self.send_header(name, value)
-            if "content-length" not in names:
-                self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
+    def _tell(self, answer: Answer) -> None:
+        self.send_response_only(answer.status)
+        names = {name.lower() for name, _ in answer.headers}
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        if "content-length" not in names:
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
-    for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
-        setattr(Handler, f"do_{method}", Handler.serve)
-    return Handler
+
+for _method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+    setattr(_Handler, f"do_{_method}", _Handler.serve)
 
 
 class TokenGate(HttpProxy):
