@@ -7,6 +7,7 @@ machine, a package that its own package client fetches into the cache folder (`I
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -102,6 +103,14 @@ def cache_folder(name: str) -> Path:
     return folder
 
 
+@contextmanager
+def _only_one(folder: Path) -> Iterator[Path]:
+    """Let one process at a time fetch into a folder; gives the file that says that it is complete."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder / ".complete"
+
+
 def free_port() -> int:
     """Return a TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
@@ -122,8 +131,9 @@ def maven_jars(name: str, artifacts: Sequence[str], *, transitive: bool = False)
         NotAvailableError: When Maven is missing or cannot fetch them.
     """
     folder = cache_folder(name)
-    done = folder / ".complete"
-    if not done.exists():
+    with _only_one(folder) as done:
+        if done.exists():
+            return sorted((folder / "libs").glob("*.jar"))
         pom = folder / "pom.xml"
         pom.write_text(_pom(artifacts), "utf-8")
         goal = [
@@ -149,7 +159,9 @@ def go_program(module: str, version: str) -> Path:
     """
     name = module.rsplit("/", 1)[-1]
     folder = cache_folder(f"{name}-{version}")
-    if not (folder / name).exists():
+    with _only_one(folder):
+        if (folder / name).exists():
+            return folder / name
         fetch([_go(), "install", f"{module}@{version}"], environ={**_GO_ENVIRON, "GOBIN": str(folder)})
     return folder / name
 
@@ -167,7 +179,9 @@ def _newer_go(old: str) -> str:
     """A Go that was fetched as a Go module, for systems whose own is too old to do so by itself."""
     folder = cache_folder(NEWER_GO.rsplit("@", 1)[-1])
     program = folder / "golang.org" / NEWER_GO.removeprefix("golang.org/") / "bin" / "go"
-    if not (folder / ".complete").exists():
+    with _only_one(folder) as done:
+        if done.exists():
+            return str(program)
         fetch(
             [old, "mod", "download", NEWER_GO],
             environ={"GOMODCACHE": str(folder), "GOFLAGS": "-modcacherw"},
@@ -175,7 +189,7 @@ def _newer_go(old: str) -> str:
         # Modules are unpacked without the right to run anything.
         for path in (*program.parent.iterdir(), *(program.parent.parent / "pkg" / "tool").rglob("*")):
             path.chmod(0o755)
-        (folder / ".complete").touch()
+        done.touch()
     return str(program)
 
 
@@ -187,8 +201,9 @@ def python_environment(name: str, requirements: Sequence[str]) -> Path:
     """
     folder = cache_folder(name)
     python = folder / "bin" / "python"
-    done = folder / ".complete"
-    if not done.exists():
+    with _only_one(folder) as done:
+        if done.exists():
+            return python
         fetch([*_uv(), "venv", "--quiet", "--allow-existing", str(folder)])
         fetch([*_uv(), "pip", "install", "--quiet", "--python", str(python), *requirements])
         done.touch()
