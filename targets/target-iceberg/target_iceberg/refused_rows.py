@@ -32,7 +32,7 @@ class TakenOverError(StateError):
 
     def __init__(self, stream: str) -> None:
         super().__init__(
-            f"stream '{stream}': another replay is working on the same rows, so this one stops. "
+            f"stream '{stream}': another replay (or a compaction) is working on the same rows, so this one stops. "
             "Run it again when the other one is done."
         )
 

@@ -112,6 +112,17 @@ def test_rows_in_the_way_are_removed_by_choice(lake, people, merge_mode):
     assert len(lake.rows()) == 3
 
 
+def test_files_of_a_partitioned_table_are_written_again_in_their_partition(lake, people):
+    layout = {"partition_by": ["at"], "sort_by": ["id"]}
+    people(*CLEAN, {**DOUBLE, "at": 1}, NAMELESS, **layout)
+    before = {task.file.file_path for task in lake.table().scan().plan_files()}
+    assert rekeyed(lake, "name", without_key=True, latest_by="id").is_done
+    after = list(lake.table().scan().plan_files())
+    assert [(row["id"], row["at"]) for row in lake.rows()] == [(2, 1), (3, 1)]
+    assert [task.file.partition[0] for task in after] == [1]
+    assert not before & {task.file.file_path for task in after}
+
+
 def test_a_load_that_runs_meanwhile_is_fenced_off(lake, people, monkeypatch):
     from target_iceberg import loaded_table
 
