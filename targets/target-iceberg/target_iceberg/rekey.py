@@ -15,7 +15,7 @@ from icetap.errors import ConfigurationError, DataError
 from icetap.settings import did_you_mean
 from icetap.tables import plan_files, position_deletes, read_task
 from icetap.types import kind_of, schema_from_iceberg
-from target_iceberg.commit import Change, SchemaStage, commit_change, new_run_id
+from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change, new_run_id
 from target_iceberg.joins import as_key, engine, joinable, key_names, reader
 from target_iceberg.loaded_table import KEYS, STREAM, keys_and_names
 from target_iceberg.retrying import until_settled
@@ -177,9 +177,9 @@ class Rekeying:
         )
         try:
             commit_change(self._table, change, stage=stage)
-        except BaseException:
-            if self._table.properties.get(KEYS) != ",".join(report.new):
-                delete_files(self._table, added)
+        except TableMovedError:
+            # After any other fault the commit may still land: its files are left, for the sweep if it does not.
+            delete_files(self._table, added)
             raise
         report.is_done = True
         return report

@@ -103,6 +103,39 @@ def test_a_commit_of_unknown_outcome_prints_no_state_and_the_next_run_doubles_no
     assert lake.ids() == [1, 2, 3, 4, 5]
 
 
+WAYS = {
+    "upsert, copy-on-write": {"merge_mode": "copy-on-write"},
+    "upsert, merge-on-read": {"merge_mode": "merge-on-read"},
+    "overwrite": {"load_method": "overwrite"},
+    "snapshot-diff": {"load_method": "snapshot-diff"},
+    "history": {"load_method": "history"},
+}
+
+
+@pytest.mark.parametrize("answer_only", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_whatever_a_commit_of_unknown_outcome_was_its_table_stays_whole(spoiled, singer, way, answer_only):
+    """No file is removed that a commit may list; run again, the table is as if nothing had happened."""
+
+    def full_read(version, name):
+        rows = singer.records([1, 2, 3], name=name, version=version)
+        return [singer.schema(), *rows, singer.activate(version), singer.state(s={"version": version})]
+
+    def names():
+        rows = spoiled.lake.table().scan().to_arrow().to_pylist()
+        return sorted(row["name"] for row in rows if row.get("_is_current", True))
+
+    lake = spoiled.lake
+    lake.ok(full_read(1, "a"), **way)
+    with spoiled.cut(answer_only=answer_only, vanishes=True) as proxy:
+        outcome = lake.load(full_read(2, "b"), catalog=spoiled.catalog(proxy.port), max_retries=0, **way)
+    assert isinstance(outcome.error, RetriableError)
+    assert outcome.lines == []
+    assert names() == (["b1", "b2", "b3"] if answer_only else ["a1", "a2", "a3"])
+    lake.ok(full_read(3, "b"), **way)
+    assert names() == ["b1", "b2", "b3"]
+
+
 def test_files_of_a_commit_that_was_made_are_never_removed(spoiled, singer):
     """A duplicate of the request that arrives late finds the head moved; the files stay listed and readable."""
     lake = spoiled.lake
