@@ -23,6 +23,7 @@ from target_iceberg.boundary import NAMES
 from target_iceberg.layout import LayoutWish
 from target_iceberg.layout_terms import Columns
 from target_iceberg.loaded_table import KEYS, STREAM
+from target_iceberg.settings import VALID_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,18 +236,31 @@ def check_table(table: Table, *, keys: tuple[str, ...], stream: str) -> None:
         )
     stored = table.properties.get(KEYS)
     if stored is not None and set(stored.split(",")) != set(",".join(keys).split(",")):
-        raise DataError(
-            f"stream '{stream}' has the key ({', '.join(keys) or 'none'}), but table {name} was loaded with the key "
-            f"({stored or 'none'}). Change the table's key with `target-iceberg rekey {shlex.quote(stream)} --keys "
-            f"{shlex.quote(','.join(keys))}`, set 'streams.{stream}.key_properties' to the table's key, or load into "
-            "another table with 'table_name'."
-        )
+        raise _other_key(name, tuple(filter(None, stored.split(","))), keys, stream=stream)
     other = table.properties.get(STREAM)
     if other is not None and other != stream:
         raise ConfigurationError(
             f"streams '{other}' and '{stream}' would both be loaded into table {name}. "
             f"Give one of them another table: 'streams.{stream}.table_name'."
         )
+
+
+def _other_key(table: str, stored: tuple[str, ...], keys: tuple[str, ...], *, stream: str) -> DataError:
+    """Return the error of a stream whose key is not its table's, with the ways out."""
+    own_table = "load into another table with 'table_name'"
+    if (VALID_FROM in stored) != (VALID_FROM in keys):
+        is_history = "is a history" if VALID_FROM in stored else "is no history"
+        return DataError(
+            f"stream '{stream}': table {table} {is_history}, and 'load_method' would have it otherwise. A history has a "
+            f"row for each version of a key: give 'load_method' its old value, or {own_table}."
+        )
+    old, new = (", ".join(one for one in some if one != VALID_FROM) or "none" for some in (stored, keys))
+    rekey = f"`target-iceberg rekey {shlex.quote(stream)} --keys {shlex.quote(','.join(keys))}`"
+    ways = "" if VALID_FROM in stored else f"Change the table's key with {rekey}, s"
+    return DataError(
+        f"stream '{stream}' has the key ({new}), but table {table} was loaded with the key ({old}). "
+        f"{ways or 'S'}et 'streams.{stream}.key_properties' to the table's key, or {own_table}."
+    )
 
 
 def check_keys(fields: pa.Schema, keys: tuple[str, ...], *, stream: str) -> None:

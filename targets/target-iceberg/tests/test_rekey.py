@@ -172,8 +172,20 @@ def test_columns_that_cannot_be_keys_are_refused(lake, people, keys, said):
 
 def test_a_history_keeps_its_key(lake, people):
     people(*CLEAN, load_method="history")
+    refused = people(*CLEAN, keys=("name",), load_method="history")
+    assert "key_properties" in str(refused.error)
+    assert "rekey" not in str(refused.error)
     with pytest.raises(ConfigurationError, match="history"):
         rekeyed(lake, "name")
+
+
+@pytest.mark.parametrize(("first", "then"), [("history", "upsert"), ("upsert", "history")])
+def test_a_history_is_not_made_of_another_table_by_a_new_key(people, first, then):
+    people(*CLEAN, load_method=first)
+    refused = people(*CLEAN, load_method=then)
+    assert isinstance(refused.error, DataError)
+    assert "table_name" in str(refused.error)
+    assert "rekey" not in str(refused.error)
 
 
 def test_the_command_tells_what_is_left_to_do(lake, people):
