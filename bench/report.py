@@ -40,15 +40,30 @@ def table(rows: Sequence[Row]) -> str:
 
 def keep(name: str, rows: Sequence[Row], *, environment: str) -> None:
     """Put a table between its markers in the README, and beside it as JSON."""
+    _put(name, table(rows), [vars(row) for row in rows], environment=environment)
+
+
+def keep_lines(name: str, head: Sequence[str], lines: Sequence[Sequence[str]], *, environment: str) -> None:
+    """Put a table with columns of its own between its markers, and beside it as JSON."""
+    named = [dict(zip(head, line, strict=True)) for line in lines]
+    _put(name, lines_table(head, lines), named, environment=environment)
+
+
+def lines_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    listed = [head, ["---"] * len(head), *lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in listed)
+
+
+def _put(name: str, text: str, rows: Sequence[object], *, environment: str) -> None:
     RESULTS.mkdir(exist_ok=True)
-    lines = [vars(row) for row in rows]
     (RESULTS / f"{name}.json").write_text(
-        json.dumps({"environment": environment, "rows": lines}, indent=2), encoding="utf-8"
+        json.dumps({"environment": environment, "rows": rows}, indent=2), encoding="utf-8"
     )
-    text = README.read_text(encoding="utf-8")
-    block = f"<!-- results:begin {name} -->\n{table(rows)}\n{environment}\n<!-- results:end {name} -->"
+    block = f"<!-- results:begin {name} -->\n{text}\n{environment}\n<!-- results:end {name} -->"
     pattern = rf"<!-- results:begin {name} -->.*?<!-- results:end {name} -->"
-    README.write_text(re.sub(pattern, lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+    known = README.read_text(encoding="utf-8")
+    README.write_text(re.sub(pattern, lambda _: block, known, flags=re.DOTALL), encoding="utf-8")
 
 
 def seconds(series: Series) -> str:

@@ -3,7 +3,7 @@
 python bench/run.py                   everything but the 10 million rows (about 15 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, peers
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import project
 import report
+import side_by_side
 from data import TABLE, build, change
 from measure import BenchError, Series, Usage, environment_line, pipe, run
 from project import TAP, TARGET, WORK, meltano_run, plugin_program, warehouse
@@ -130,6 +131,16 @@ class Bench:
         warehouse("memory")
         return report.memory(used)
 
+    def peers(self, *, environment: str) -> None:
+        """The tools that people use instead, each in an environment of its own."""
+        say("peers")
+        lines = side_by_side.measure(
+            self.database(self.rows), TABLE, rows=self.rows, repeat=self.repeat, say=say
+        )
+        print(report.lines_table(side_by_side.HEAD, lines))
+        if self.rows == FULL_ROWS:
+            report.keep_lines("peers", side_by_side.HEAD, lines, environment=environment)
+
     def upsert(self) -> list[report.Row]:
         """A tenth of the rows changed, all over the table; and everything again, unchanged."""
         base = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
@@ -185,7 +196,7 @@ def arguments() -> argparse.Namespace:
         "--large", action="store_true", help="memory at 1 and at 10 million rows, and nothing else"
     )
     parser.add_argument(
-        "--only", nargs="*", choices=["loader", "loader-parts", "pipeline", "memory", "upsert"]
+        "--only", nargs="*", choices=["loader", "loader-parts", "pipeline", "memory", "upsert", "peers"]
     )
     return parser.parse_args()
 
@@ -206,6 +217,8 @@ def main() -> None:
             "memory": lambda: bench.memory((options.rows,)),
             "upsert": bench.upsert,
         }
+    if not options.large and (not options.only or "peers" in options.only):
+        bench.peers(environment=before)
     for name, measure in parts.items():
         if options.only and name not in options.only:
             continue
