@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 from singer_sdk.plugin_base import _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
@@ -143,6 +145,16 @@ class TargetIceberg(Target):
     @override
     def process_endofpipe(self) -> None:
         self.loader.finish()
+
+    @classproperty
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805 - as in the SDK
+        """Settings from variables; the SDK leaves numbers with a fraction as text."""
+        found: dict[str, Any] = super()._env_var_config
+        for name, value in found.items():
+            if isinstance(value, str) and "number" in CONFIG["properties"][name].get("type", ()):
+                with contextlib.suppress(ValueError):
+                    found[name] = float(value)
+        return found
 
     @classmethod
     @override

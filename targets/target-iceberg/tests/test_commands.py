@@ -78,6 +78,17 @@ def test_numbers_come_from_the_settings_of_the_stream(lake, singer, call):
     assert lake.snapshots() == 2
 
 
+def test_numbers_may_come_from_variables_as_meltano_sets_them(lake, singer, monkeypatch):
+    for number in range(3):
+        lake.ok(singer.schema(), singer.records([number]))
+    monkeypatch.setenv("TARGET_ICEBERG_WAREHOUSE", lake.config["warehouse"])
+    monkeypatch.setenv("TARGET_ICEBERG_EXPIRE_DAYS", "0.0")
+    monkeypatch.setenv("TARGET_ICEBERG_KEEP_SNAPSHOTS", "2")
+    done = CliRunner().invoke(commands, ["maintain", "--config=ENV"])
+    assert done.exit_code == 0, done.output
+    assert lake.snapshots() == 2
+
+
 def test_a_quarantine_is_looked_after_with_its_table(lake, singer, call):
     for number in range(6):
         lake.ok(singer.schema(), singer.records([number]), singer.record({"id": "x", "name": "bad"}))
