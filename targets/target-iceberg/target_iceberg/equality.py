@@ -15,9 +15,16 @@ import pyarrow.compute as pc
 from icetap.types import canonical_json, kind_of
 
 RUN_COLUMNS = frozenset(
-    {"_sdc_batched_at", "_sdc_extracted_at", "_sdc_received_at", "_sdc_sequence", "_sdc_sync_started_at"}
+    {
+        "_sdc_batched_at",
+        "_sdc_extracted_at",
+        "_sdc_received_at",
+        "_sdc_sequence",
+        "_sdc_sync_started_at",
+        "_sdc_table_version",
+    }
 )
-"""Columns that tell of the run, not of the row."""
+"""Columns that tell of the run or the full read, not of the row."""
 
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ GONE_AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 DIFF = {"load_method": "snapshot-diff"}
 HISTORY = {"load_method": "history"}
 SOFT = {"delete_mode": "soft"}
+SOFT_DIFF = {**DIFF, **SOFT}
 TIMED = {
     "id": {"type": "integer"},
     "at": {"type": ["null", "string"], "format": "date-time"},
@@ -34,6 +35,10 @@ def read(singer, rows, *, version, **schema):
 
 def people(*pairs):
     return [{"id": one, "name": name} for one, name in pairs]
+
+
+def stored(lake):
+    return lake.table().scan().to_arrow().to_pylist()
 
 
 # --- snapshot-diff -------------------------------------------------------------------------------
@@ -119,6 +124,53 @@ def test_the_end_of_input_proves_nothing_when_the_tap_went_on_from_a_bookmark(la
         assert lake.ids() == [1, 2]
 
 
+KEY_TYPES = {
+    "text-and-day": (
+        {"a": {"type": "string"}, "b": {"type": "string", "format": "date"}},
+        [{"a": "x", "b": "2024-01-01"}, {"a": "x", "b": "2024-01-02"}, {"a": "x\u0000", "b": "2024-01-01"}],
+    ),
+    "uuid": (
+        {"a": {"type": "string", "format": "uuid"}},
+        [{"a": f"00000000-0000-4000-8000-00000000000{n}"} for n in range(3)],
+    ),
+    "decimal": (
+        {"a": {"type": "number", "multipleOf": 0.01, "minimum": -1000, "maximum": 1000}},
+        [{"a": 1.5}, {"a": 1.51}, {"a": -2}],
+    ),
+    "time": (
+        {"a": {"type": "string", "format": "date-time"}},
+        [{"a": f"2024-01-01T00:00:00.00000{n}Z"} for n in range(3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("settings", [DIFF, SOFT_DIFF, HISTORY], ids=["hard", "soft", "history"])
+@pytest.mark.parametrize("kind", KEY_TYPES)
+def test_full_reads_are_compared_by_keys_of_every_kind(lake, singer, kind, settings):
+    properties, keys = KEY_TYPES[kind]
+    schema = {"properties": {**properties, "v": {"type": ["null", "string"]}}, "keys": list(properties)}
+    rows = [{**key, "v": "old"} for key in keys]
+    lake.ok(read(singer, rows, version=1, **schema), **settings)
+    outcome = lake.ok(read(singer, [{**rows[0], "v": "new"}, rows[1]], version=2, **schema), **settings)
+    counts = outcome.stream()
+    assert [counts["rows_" + word] for word in ("updated", "deleted", "unchanged")] == [1, 1, 1]
+    live = [
+        row["v"]
+        for row in stored(lake)
+        if row.get("_sdc_deleted_at") is None and row.get("_is_current", True)
+    ]
+    assert sorted(live) == ["new", "old"]
+
+
+@pytest.mark.parametrize("settings", [DIFF, HISTORY], ids=["snapshot-diff", "history"])
+def test_the_columns_of_the_run_change_no_row(lake, singer, settings):
+    rows = people((1, "a"), (2, "b"))
+    lake.ok(read(singer, rows, version=1), add_record_metadata=True, **settings)
+    snapshots = lake.snapshots()
+    outcome = lake.ok(read(singer, rows, version=2), add_record_metadata=True, **settings)
+    assert (lake.snapshots(), outcome.stream()["rows_unchanged"]) == (snapshots, 2)
+
+
 # --- soft deletes --------------------------------------------------------------------------------
 
 
@@ -180,9 +232,7 @@ def at(day, hour=0):
 def timed(lake):
     """(id, v, from, to) of each version, with days for times; the current ones end with None."""
     found = []
-    for row in sorted(
-        lake.table().scan().to_arrow().to_pylist(), key=lambda one: (one["id"], one["_valid_from"])
-    ):
+    for row in sorted(stored(lake), key=lambda one: (one["id"], one["_valid_from"])):
         assert row["_is_current"] == (row["_valid_to"] is None)
         found.append((row["id"], row["v"], row["_valid_from"].day, row["_valid_to"] and row["_valid_to"].day))
     return found
@@ -191,9 +241,7 @@ def timed(lake):
 def versions(lake):
     """The names of each key's versions in their order, and whether the last one is current; intervals must fit."""
     found: dict = {}
-    for row in sorted(
-        lake.table().scan().to_arrow().to_pylist(), key=lambda one: (one["id"], one["_valid_from"])
-    ):
+    for row in sorted(stored(lake), key=lambda one: (one["id"], one["_valid_from"])):
         before = found.setdefault(row["id"], [])
         if before:
             assert before[-1]["_valid_to"] is not None, "two versions are current"
@@ -328,7 +376,7 @@ def test_in_a_complete_full_read_an_older_time_is_current_all_the_same(lake, sin
     lake.ok(read(singer, rows, version=1, properties=TIMED, cursor="at"), **HISTORY)
     restored = [{"id": 1, "at": at(3), "v": "restored"}, {"id": 2, "at": at(7), "v": "c"}]
     lake.ok(read(singer, restored, version=2, properties=TIMED, cursor="at"), **HISTORY)
-    found = {row["v"]: row for row in lake.table().scan().to_arrow().to_pylist()}
+    found = {row["v"]: row for row in stored(lake)}
     assert [found[v]["_is_current"] for v in ("a", "restored", "b", "c")] == [False, True, False, True]
     assert found["a"]["_valid_to"] == found["restored"]["_valid_from"] > found["c"]["_valid_from"]
 
