@@ -177,7 +177,7 @@ class LoadSnapshot(_SnapshotProducer["LoadSnapshot"]):
     def _worth_merging(self, group: Sequence[ManifestFile]) -> Sequence[ManifestFile]:
         """Return the newest manifests to merge, none while there are few.
 
-        To those of single commits comes the next older one as long as it is no larger than all of them: so
+        To those of single commits comes the next older one as long as it lists no more than all of them: so
         an entry is written again only a few times, however many commits there are.
         """
         properties = self._transaction.table_metadata.properties
@@ -185,11 +185,11 @@ class LoadSnapshot(_SnapshotProducer["LoadSnapshot"]):
         is_wanted = properties.get(TableProperties.MANIFEST_MERGE_ENABLED, "true").lower() != "false"
         if not is_wanted or len(group) < max(fewest, 2):
             return ()
-        count, size = 0, 0
+        count, entries = 0, 0
         for one in group:
-            if count >= fewest // 2 and one.manifest_length > size:
+            if count >= fewest // 2 and _files_in(one) > entries:
                 break
-            count, size = count + 1, size + one.manifest_length
+            count, entries = count + 1, entries + _files_in(one)
         return group[:count]
 
     def _together(self, group: Sequence[ManifestFile]) -> ManifestFile:
@@ -305,6 +305,10 @@ def referenced_data_file(delete_file: DataFile) -> str | None:
         (bounds or {}).get(PATH_ID) for bounds in (delete_file.lower_bounds, delete_file.upper_bounds)
     )
     return low.decode() if low is not None and low == high else None
+
+
+def _files_in(manifest: ManifestFile) -> int:
+    return (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
 
 
 def _lists_files(manifest: ManifestFile) -> bool:
