@@ -25,6 +25,7 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import sanitize_column_names
+from pyiceberg.types import UUIDType
 
 from icetap.types import schema_from_iceberg
 from target_iceberg.arrangement import Arrangement
@@ -206,6 +207,10 @@ class _Form:
         self.arrow_schema = schema_from_iceberg(sanitized, with_ids=True)
         self.statistics_plan = compute_statistics_plan(sanitized, table.properties)
         self.columns = parquet_path_to_id_mapping(sanitized)
+        uuids = _ids_of_uuids(sanitized)
+        self.compared_columns = (
+            [path for path, one in self.columns.items() if one not in uuids] if uuids else True
+        )
         self._places = table.location_provider()
 
     def new_path(self, partition: Partition) -> str:
@@ -214,6 +219,16 @@ class _Form:
         folder = partition if self.layout.spec.fields else None
         # Of the partition, the provider asks only for its folder.
         return self._places.new_data_location(name, folder)  # type: ignore[arg-type]
+
+
+def _ids_of_uuids(schema: Schema) -> frozenset[int]:
+    """Return the columns whose bounds are told neither in the file nor in the manifest.
+
+    Iceberg's Java library compares UUIDs as signed numbers, but bounds are those of unsigned bytes: Spark 4.0 with
+    Iceberg 1.11 leaves out files and row groups that hold the UUID asked for (seen 2026-11-21).
+    """
+    fields = (schema.find_field(field_id) for field_id in schema.field_ids)
+    return frozenset(field.field_id for field in fields if isinstance(field.field_type, UUIDType))
 
 
 class _OpenFile:
@@ -230,6 +245,7 @@ class _OpenFile:
             compression=form.options.compression,
             store_decimal_as_integer=True,
             store_schema=False,
+            write_statistics=form.compared_columns,
             write_batch_size=4096,
             # Columns of many values leave the dictionary early: a quarter less work, and smaller files.
             dictionary_pagesize_limit=128 * 1024,

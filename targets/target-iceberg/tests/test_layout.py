@@ -133,6 +133,22 @@ def test_a_writer_that_is_stopped_leaves_nothing(wide, lake):
     assert not list(lake.folder.glob("warehouse/t/**/*.parquet"))
 
 
+def test_uuids_have_no_bounds_that_java_would_misread(lake, singer):
+    text = {"type": "string", "format": "uuid"}
+    keys = {"type": "array", "items": text}
+    row = {
+        "id": 1,
+        "u": "ffffffff-0000-4000-8000-000000000000",
+        "us": ["11111111-0000-4000-8000-000000000000"],
+    }
+    properties = {"id": {"type": "integer"}, "u": text, "us": keys}
+    lake.ok(singer.schema(properties=properties), singer.record(row))
+    [file] = [task.file for task in lake.table().scan().plan_files()]
+    assert list(file.lower_bounds) == list(file.upper_bounds) == [1]
+    group = pq.read_metadata(file.file_path.removeprefix("file://")).row_group(0)
+    assert [group.column(one).is_stats_set for one in range(3)] == [True, False, False]
+
+
 @pytest.fixture
 def stage(wide):
     """An arranged stage with a table of its own."""

@@ -114,13 +114,17 @@ def everything():
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def partitioned(catalog, batch, transform, *, name):
+def partitioned(catalog, batch, transform, *, name, leave_out=()):
     """A table with the rows of a batch, partitioned by the transform of every column that it takes."""
     kind = parse_transform(transform)
     schema = iceberg_schema(list(batch.schema))
     catalog.create_namespace_if_not_exists("t")
     table = catalog.create_table(("t", name), schema=schema, properties={"format-version": "2"})
-    fit = [one for one in table.schema().fields if kind.can_transform(one.field_type)]
+    fit = [
+        one
+        for one in table.schema().fields
+        if kind.can_transform(one.field_type) and (transform, one.name) not in leave_out
+    ]
     with table.update_spec() as update:
         for one in fit:
             update.add_field(one.name, kind, one.name if transform == "identity" else f"p_{one.name}")
@@ -242,33 +246,40 @@ def test_spark_finds_rows_with_and_without_a_filter_on_the_partition(lake, every
     """Spark takes identity columns from the partition, not from the file. It knows no times of day."""
     names = [name for name in everything.schema.names if name != "a_time"]
     rows = everything.select(names)
-    lake.catalog  # noqa: B018 - makes the catalog's file
-    tables = {
-        transform: partitioned(lake.catalog, rows, transform, name=f"t{number}")
-        for number, transform in enumerate(TRANSFORMS)
-    }
-    wrong = []
+    shown = ", ".join(names).replace("a_timestamptz", "unix_micros(a_timestamptz) AS a_timestamptz")
+    catalog, wrong = lake.catalog, []
     with spark_session(catalog_settings(lake.config).properties) as spark:
-        for number, (transform, (_, partitions)) in enumerate(tables.items()):
-            for row, told in enumerate(spark.sql(f"SELECT * FROM icetap.t.t{number} ORDER BY n")):
-                shown = {name: spark_value(COLUMNS[name][1][row]) for name in names if name != "n"}
-                if told != {"n": row, **shown}:
+        for number, transform in enumerate(TRANSFORMS):
+            table = f"icetap.t.t{number}"
+            _, partitions = partitioned(
+                catalog, rows, transform, name=f"t{number}", leave_out=SPARK_CANNOT_READ
+            )
+            for row, told in enumerate(spark.sql(f"SELECT {shown} FROM {table} ORDER BY n")):
+                right = {name: spark_value(name, COLUMNS[name][1][row]) for name in names if name != "n"}
+                if told != {"n": row, **right}:
                     wrong.append((transform, told))
             for name in partitions:
-                for _, sql, right in filters(name):
-                    asked = sql.replace("UUID ", "").replace("::DOUBLE", "D")
-                    found = spark.sql(f"SELECT n FROM icetap.t.t{number} WHERE {spark_sql(asked)} ORDER BY n")
+                for _, sql, right in filters(name) if (transform, name) not in SPARK_ERRS else ():
+                    asked = spark_sql(sql.replace("UUID ", "").replace("::DOUBLE", "D"))
+                    found = spark.sql(f"SELECT n FROM {table} WHERE {asked} ORDER BY n")
                     if [one["n"] for one in found] != right:
                         wrong.append((transform, sql, found))
     assert not wrong
 
 
-def spark_value(value):
+SPARK_CANNOT_READ = {("identity", "a_fixed")}
+"""Iceberg's Java library 1.11 loses its place in manifests of tables partitioned by a `fixed` unchanged."""
+
+SPARK_ERRS = {("identity", "a_uuid")}
+"""Filters in which Iceberg's Java library 1.11 compares the bounds of partitions as signed numbers."""
+
+
+def spark_value(name: str, value):
     match value:
         case UUID():
             return str(value)
-        case dt.datetime():
-            return value.replace(tzinfo=None)
+        case dt.datetime() if name == "a_timestamptz":
+            return (value - INSTANTS[2]) // dt.timedelta(microseconds=1)
         case bytes():
             return bytearray(value)
     return value
