@@ -182,11 +182,13 @@ def maintain(
     STREAMS are names of streams or tables, or globs; without any, every table is looked after. Safe beside
     running loads. The exit code is not 0 when something could not be done.
     """
-    from target_iceberg import maintenance  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg import maintenance, run_log  # noqa: PLC0415 - the other commands need none of it
 
     chosen = maintenance.MaintenanceOptions(is_dry_run=dry_run, **options)
     keeper = maintenance.Maintenance(session.catalog, session.config, chosen)
     tables = maintenance.with_quarantines(session.catalog, session.tables(streams))
+    if not streams and (runs := run_log.find(session.catalog)) is not None:
+        tables.append(runs)
     reports = [keeper.of(table) for table in tables]
     if wants_json:
         print_json({"dry_run": dry_run, "tables": [report.as_json() for report in reports]})

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, TableAlreadyExistsError
 
 from icetap import faults
 from icetap.types import TIMESTAMPTZ, iceberg_schema, json_field
@@ -92,6 +92,14 @@ def append(catalog: Catalog, report: Mapping[str, Any]) -> None:
     _commit(table, writer.close(), stage=stage)
 
 
+def find(catalog: Catalog) -> Table | None:
+    """Return the table of runs, None when no run has made it."""
+    try:
+        return catalog.load_table(IDENTIFIER)
+    except (NoSuchTableError, NoSuchNamespaceError):
+        return None
+
+
 def _rows(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     times = {name: datetime.fromisoformat(report[name]) for name in ("started_at", "ended_at")}
     for stream in report["streams"] or [{}]:
@@ -135,10 +143,8 @@ def _stage(table: Table) -> SchemaStage:
 
 
 def _open(catalog: Catalog) -> Table:
-    try:
-        return catalog.load_table(IDENTIFIER)
-    except NoSuchTableError:
-        pass
+    if (table := find(catalog)) is not None:
+        return table
     make_namespace(catalog, IDENTIFIER[:-1])
     try:
         return catalog.create_table(IDENTIFIER, schema=iceberg_schema(COLUMNS), properties=TABLE_PROPERTIES)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from icetap.catalogs import open_catalog
 from icetap.errors import ConfigurationError
 from icetap.secrets.redaction import REDACTOR
 from target_iceberg import ending, on_failure_command, report, run_log
+from target_iceberg.commands import commands
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "reference" / "run-report.md"
@@ -114,6 +116,17 @@ def test_an_older_table_gets_the_columns_it_lacks_and_a_newer_one_keeps_its_own(
     found = catalog.load_table(run_log.IDENTIFIER).scan().to_arrow()
     assert sorted(found["outcome"].to_pylist()) == ["failed", "finished"]
     assert found["later"].to_pylist() == [None, None]
+
+
+def test_upkeep_of_everything_looks_after_the_table_of_runs(lake, singer, tmp_path):
+    for number in range(6):
+        lake.ok(singer.schema(), singer.records([number]), run_log=True)
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(lake.config))
+    result = CliRunner().invoke(commands, ["maintain", "--config", str(settings), "--json"])
+    told = {one["table"]: one for one in json.loads(result.stdout)["tables"]}
+    assert told["icetap.runs"]["after"]["files"] == 1
+    assert len(runs(lake)) == 6
 
 
 def test_runs_that_end_at_once_all_get_into_the_table(lake):
