@@ -3,7 +3,7 @@
 python bench/run.py                   everything but the 10 million rows (about 15 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, peers
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, peers, layouts
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import layouts
 import project
 import report
 import side_by_side
@@ -141,6 +142,18 @@ class Bench:
         if self.rows == FULL_ROWS:
             report.keep_lines("peers", side_by_side.HEAD, lines, environment=environment)
 
+    def layouts(self, *, environment: str) -> None:
+        """Partitioned and sorted tables: the rows of 400 days, and those of all."""
+        say("layouts")
+        database = {"database": str(self.database(self.rows))}
+        where = {TABLE: {"where": layouts.FIRST_400_DAYS}}
+        some = self.lines(f"orders-{self.rows}-400-days", {**database, "streams": where})
+        inputs = {"400 days": some, "all days": self.lines(f"orders-{self.rows}", database)}
+        lines = layouts.measure(self._load, inputs, say=say)
+        print(report.lines_table(layouts.HEAD, lines))
+        if self.rows == FULL_ROWS:
+            report.keep_lines("layouts", layouts.HEAD, lines, environment=environment)
+
     def upsert(self) -> list[report.Row]:
         """A tenth of the rows changed, all over the table; and everything again, unchanged."""
         base = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
@@ -196,7 +209,7 @@ def arguments() -> argparse.Namespace:
         "--large", action="store_true", help="memory at 1 and at 10 million rows, and nothing else"
     )
     parser.add_argument(
-        "--only", nargs="*", choices=["loader", "loader-parts", "pipeline", "memory", "upsert", "peers"]
+        "--only", nargs="*", choices=["loader", "loader-parts", "pipeline", "memory", "upsert", "peers", "layouts"]
     )
     return parser.parse_args()
 
@@ -219,6 +232,8 @@ def main() -> None:
         }
     if not options.large and (not options.only or "peers" in options.only):
         bench.peers(environment=before)
+    if not options.large and (not options.only or "layouts" in options.only):
+        bench.layouts(environment=before)
     for name, measure in parts.items():
         if options.only and name not in options.only:
             continue
