@@ -283,13 +283,16 @@ def replay_rejected(
             termination=session.termination,
             on_conflict=on_conflict,
             is_dry_run=dry_run,
-        ).run()
+        ).told()
         for table in session.tables(streams)
     ]
     if wants_json:
         print_json({"dry_run": dry_run, "streams": [replay.as_json(report) for report in reports]})
     else:
         click.echo(REDACTOR.redact(replay.as_text(reports, is_dry_run=dry_run)))
+    failed = next((report.failure for report in reports if report.failure is not None), None)
+    if failed is not None:
+        raise click.exceptions.Exit(failed.exit_code)
 
 
 @commands.command("rekey")

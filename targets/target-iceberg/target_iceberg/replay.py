@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.table.snapshots import Operation
 
-from icetap.errors import ConfigurationError, DataError, StateError
+from icetap.errors import ConfigurationError, DataError, IcetapError, StateError
 from icetap.types import schema_from_iceberg, singer_from_schema
 from target_iceberg import bookmarks
 from target_iceberg.commit import Change, SchemaStage, commit_change, new_run_id
@@ -61,6 +61,8 @@ class ReplayReport:
     finished: int = 0
     """Rows that an earlier replay had loaded and not removed."""
     announcements: list[str] = field(default_factory=list)
+    failure: IcetapError | None = None
+    """Why the rest of the rows was not looked at."""
 
 
 class StreamReplay:
@@ -108,6 +110,14 @@ class StreamReplay:
                 f"{'.'.join(self._table.name())}. Give this command the settings (and the 'pipeline') of the loads."
             )
 
+    def told(self) -> ReplayReport:
+        """Do as `run` does, and report an error that a person can act on rather than raise it."""
+        try:
+            return self.run()
+        except IcetapError as error:
+            self.report.failure = error
+            return self.report
+
     def run(self) -> ReplayReport:
         """Replay every row that was refused so far, and tell what became of it.
 
@@ -125,7 +135,8 @@ class StreamReplay:
             self._finish_earlier(rows)
             rows.split(run_id=new_run_id())
         for paths, group in rows.groups():
-            self._replay(rows, message, paths=paths, group=group)
+            with self._termination.held_back():
+                self._replay(rows, message, paths=paths, group=group)
         return self.report
 
     def _message(self, rows: RefusedRows) -> dict[str, Any]:
@@ -301,12 +312,13 @@ def as_json(report: ReplayReport) -> dict[str, Any]:
             for (column, reason), count in report.reasons.most_common()
         ],
         "evolved": report.announcements,
+        "failure": None if report.failure is None else str(report.failure),
     }
 
 
 def as_text(reports: Sequence[ReplayReport], *, is_dry_run: bool) -> str:
     """Return reports for people."""
-    found = [report for report in reports if report.rows or report.finished]
+    found = [report for report in reports if report.rows or report.finished or report.failure]
     if not found:
         return "No row waits in quarantine."
     lines = ["This is a dry run: nothing was changed."] if is_dry_run else []
@@ -326,6 +338,8 @@ def as_text(reports: Sequence[ReplayReport], *, is_dry_run: bool) -> str:
             for (column, reason), count in report.reasons.most_common()
         ]
         lines += [f"  {text}" for text in report.announcements]
+        if report.failure is not None:
+            lines.append(f"  failed: {report.failure}")
     return "\n".join(lines)
 
 

@@ -439,3 +439,19 @@ def test_the_command_tells_people_and_programs(lake, quarantined):
     assert "1 rows: a key that is missing or null (column 'id')" in done.stdout
     again = CliRunner().invoke(commands, ["replay-rejected", "nothing", "--config", str(path)])
     assert again.exit_code == 2
+
+
+def test_one_stream_that_fails_does_not_keep_the_others(lake, singer, quarantined):
+    quarantined({"id": 1, "v": 1}, {"id": 2, "v": "two"})
+    quarantined(v=TEXT, schema_policy="discard")
+    other = {"properties": {**ID, "v": LONG}}
+    lake.ok(singer.schema("t", **other), singer.record({"id": 3, "v": "three"}, "t"))
+    lake.ok(singer.schema("t", properties={**ID, "v": TEXT}))
+    path = lake.folder / "settings.json"
+    path.write_text(
+        json.dumps({**lake.config, "streams": {"s": {"schema_policy": "freeze", "on_rejected": "skip"}}})
+    )
+    done = CliRunner().invoke(commands, ["replay-rejected", "--config", str(path)])
+    assert done.exit_code == 3
+    assert "s -> raw.s: 0 refused rows\n  failed: " in done.stdout
+    assert "t -> raw.t: 1 refused rows\n  1 loaded" in done.stdout
