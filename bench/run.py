@@ -1,9 +1,9 @@
 """Measure Icetap against peers, both sides in one run on the same data, and write the tables of bench/README.md.
 
-python bench/run.py                   everything but the 10 million rows (about 15 minutes)
+python bench/run.py                   everything but the 10 million rows (about 40 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, peers, layouts
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, merge, peers, layouts
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import layouts
+import merge
 import project
 import report
 import side_by_side
@@ -154,6 +155,15 @@ class Bench:
         if self.rows == FULL_ROWS:
             report.keep_lines("layouts", layouts.HEAD, lines, environment=environment)
 
+    def merges(self, *, environment: str) -> None:
+        """100,000 rows into one and into ten million, against `Table.upsert` and Spark; builds 4 GB of tables."""
+        say("merge")
+        sizes = (FULL_ROWS, LARGE_ROWS) if self.rows == FULL_ROWS else (self.rows,)
+        lines = merge.Merges(repeat=self.repeat, say=say).measure(sizes)
+        print(report.lines_table(merge.HEAD, lines))
+        if self.rows == FULL_ROWS:
+            report.keep_lines("merge", merge.HEAD, lines, environment=environment)
+
     def upsert(self) -> list[report.Row]:
         """A tenth of the rows changed, all over the table; and everything again, unchanged."""
         base = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
@@ -209,7 +219,9 @@ def arguments() -> argparse.Namespace:
         "--large", action="store_true", help="memory at 1 and at 10 million rows, and nothing else"
     )
     parser.add_argument(
-        "--only", nargs="*", choices=["loader", "loader-parts", "pipeline", "memory", "upsert", "peers", "layouts"]
+        "--only",
+        nargs="*",
+        choices=["loader", "loader-parts", "pipeline", "memory", "upsert", "merge", "peers", "layouts"],
     )
     return parser.parse_args()
 
@@ -234,6 +246,8 @@ def main() -> None:
         bench.peers(environment=before)
     if not options.large and (not options.only or "layouts" in options.only):
         bench.layouts(environment=before)
+    if not options.large and (not options.only or "merge" in options.only):
+        bench.merges(environment=before)
     for name, measure in parts.items():
         if options.only and name not in options.only:
             continue
