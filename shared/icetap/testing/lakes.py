@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http
+import http.client
 import json
 import os
 import shutil
 import signal
-import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -150,13 +151,14 @@ class RestServer:
 
     def table(self, name: str, namespace: str = "raw") -> dict[str, Any] | None:
         """What it answers to a client that loads a table; None when there is none. Shares no code with pyiceberg."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/v1/namespaces/{namespace}/tables/{name}") as answer:  # noqa: S310
-                found: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
+            connection.request("GET", f"/v1/namespaces/{namespace}/tables/{name}")
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status == http.HTTPStatus.NOT_FOUND:
+            return None
+        assert answer.status == http.HTTPStatus.OK, body
+        found: dict[str, Any] = json.loads(body)
         return found
 
     @contextmanager
