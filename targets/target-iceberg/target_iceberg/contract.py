@@ -245,7 +245,8 @@ class _Plan:
     def _leave_out(self, one: pa.Field) -> None:
         self._discarded.add(one.name)
         self._columns.pop(one.name, None)
-        if not self._is_new:
+        # What the owner leaves out by name is no news, only counted.
+        if not self._is_new and not self._rules.leaves_out(one.name):
             self._announcements.append(
                 f"column '{one.name}' ({_word(one)}) is not in the table: it is left out (schema_policy: discard)"
             )

@@ -148,6 +148,34 @@ def test_the_report_for_people_tells_what_was_left_out(lake, singer):
     assert b"column 'v': 1 values did not fit and are null" in done.stderr
 
 
+@pytest.mark.parametrize("lane", ["key-less", "keyed", "merge-on-read", "aside", "snapshot-diff", "history"])
+def test_every_way_of_loading_discards_alike(lake, singer, lane):
+    keys = [] if lane == "key-less" else ["id"]
+    is_full = lane in {"aside", "snapshot-diff"}
+    methods = {"snapshot-diff": {"load_method": lane}, "history": {"load_method": lane}}
+    config = methods.get(lane, {"merge_mode": lane} if lane == "merge-on-read" else {})
+
+    def read(version, properties, *rows, **more):
+        version = version if is_full else None
+        messages = [singer.schema(properties={**ID, **properties}, keys=keys)]
+        messages += [singer.record(row, version=version) for row in rows]
+        return lake.ok(messages, [singer.activate(version)] if is_full else [], **config, **more)
+
+    first = [{"id": number, "v": number} for number in range(1, 4)]
+    read(1, {"v": SMALL}, *first)
+    wide = [{"id": 1, "v": 1, "w": "x"}, {"id": 2, "v": 2**40}, {"id": 4, "v": "text", "w": None}]
+    outcome = read(2, {"v": LONG, "w": TEXT}, *wide, schema_policy="discard")
+    stream = outcome.stream()
+    assert (stream["discarded_values"], stream["nulled_values"]) == ({"w": 1}, {"v": 2})
+    rows = [row for row in lake.rows() if row.get("_is_current", True)]
+    expected = {"key-less": [(1, 1), (1, 1), (2, 2), (2, None), (3, 3), (4, None)]}
+    kept = [(1, 1), (2, None), (4, None)] if is_full else [(1, 1), (2, None), (3, 3), (4, None)]
+    assert sorted(((row["id"], row["v"]) for row in rows), key=str) == sorted(
+        expected.get(lane, kept), key=str
+    )
+    assert "w" not in columns_of(lake)
+
+
 # --- single columns -------------------------------------------------------------------------------------
 
 
