@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
 
     from target_iceberg.layout import Layout
+    from target_iceberg.memory import MemoryBudget
     from target_iceberg.partitions import Partition
 
 MOST_RUNS = 256
@@ -39,10 +40,15 @@ OUTPUT_BYTES = 4 * 2**20
 class Arrangement:
     """Takes rows in any order and gives them back partition by partition."""
 
-    def __init__(self, layout: Layout, *, schema: Schema, memory_bytes: int) -> None:
+    def __init__(
+        self, layout: Layout, *, schema: Schema, memory_bytes: int, budget: MemoryBudget | None = None
+    ) -> None:
         self._partitioner = Partitioner(layout.spec, schema)
         self._sort = SortKeys(layout.order, schema)
         self._memory_bytes = memory_bytes
+        self._budget = budget
+        if budget is not None:
+            budget.join(self)
         self._buffer: list[pa.RecordBatch] = []
         self._numbers: list[pa.Int32Array] = []
         self._bytes = 0
@@ -62,12 +68,19 @@ class Arrangement:
         self._numbers.append(self._partitioner.numbers(batch))
         self._bytes += batch.nbytes
         if self._bytes >= self._memory_bytes:
-            self._spill()
+            self.spill()
+        elif self._budget is not None:
+            self._budget.settle()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of rows in memory."""
+        return self._bytes
 
     def drain(self) -> Iterator[tuple[Partition, Iterator[pa.RecordBatch]]]:
         """Yield each partition with its rows, and forget them; each must be read before the next."""
         if self._runs and self._buffer:
-            self._spill()
+            self.spill()
         if self._runs:
             yield from self._merged()
         elif self._buffer:
@@ -99,7 +112,8 @@ class Arrangement:
             return rows, numbers
         return rows.take(order), numbers.take(order)
 
-    def _spill(self) -> None:
+    def spill(self) -> None:
+        """Write the rows in memory to a run."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="icetap-arrange-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)

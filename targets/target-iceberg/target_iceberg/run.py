@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from icetap.errors import StateError
+from target_iceberg.memory import MemoryBudget
 
 if TYPE_CHECKING:
     from target_iceberg.states import StateLedger
+
+
+WAITING_ROWS_SHARE = 5  # of the process's memory; decoding, joins and the program itself need theirs
 
 
 class MovedDuringReplayError(StateError):
@@ -46,6 +51,11 @@ class Run:
     ledger: StateLedger
     memory_limit_mb: int = 512
     replay: Replay | None = None
+
+    @cached_property
+    def memory(self) -> MemoryBudget:
+        """What the rows that wait may hold, those of all streams together."""
+        return MemoryBudget(self.memory_limit_mb * 2**20 // WAITING_ROWS_SHARE)
 
 
 @dataclass

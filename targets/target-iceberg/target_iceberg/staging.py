@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
 
+    from target_iceberg.memory import MemoryBudget
     from target_iceberg.writer import WriterOptions
 
 DELETED = "__deleted"
@@ -241,7 +242,7 @@ class ArrangedStage(DirectStage):
         memory_bytes: int,
     ) -> None:
         super().__init__(table, schema=schema, keys=keys, options=options)
-        self._spool = Spool(keys=keys, memory_bytes=memory_bytes)
+        self._spool = Spool(keys=keys, memory_bytes=memory_bytes, budget=options.budget)
 
     @override
     def use_schema(self, schema: Schema) -> None:
@@ -342,8 +343,11 @@ class Spool:
     Rows have numbers in the order of their arrival, from 0.
     """
 
-    def __init__(self, *, keys: Sequence[str], memory_bytes: int) -> None:
+    def __init__(self, *, keys: Sequence[str], memory_bytes: int, budget: MemoryBudget | None = None) -> None:
         self.keys = tuple(keys)
+        self._budget = budget
+        if budget is not None:
+            budget.join(self)
         self._memory_bytes = memory_bytes
         self._places: list[tuple[Path, int]] = []  # file, and number of the batch in it
         self._in_memory: list[pa.RecordBatch] = []
@@ -367,9 +371,17 @@ class Spool:
         self._bytes += batch.nbytes
         self.rows += batch.num_rows
         if self._bytes >= self._memory_bytes:
-            self._spill()
+            self.spill()
+        elif self._budget is not None:
+            self._budget.settle()
 
-    def _spill(self) -> None:
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of rows in memory."""
+        return self._bytes
+
+    def spill(self) -> None:
+        """Write the rows in memory to a file."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="icetap-spool-")
         path = Path(self._folder.name) / f"{len(self._places):06d}.arrow"

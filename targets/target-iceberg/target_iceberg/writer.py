@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
 
+    from target_iceberg.memory import MemoryBudget
+
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 24 * 2**20  # in memory, before compression
 
@@ -48,13 +50,15 @@ _COUNTER = itertools.count(1)
 class WriterOptions:
     """How data files are written: named after the run, rolled at `target_bytes` of Parquet.
 
-    `memory_bytes` of rows are arranged in memory, for tables that are partitioned or sorted.
+    `memory_bytes` of rows are arranged in memory, for tables that are partitioned or sorted; `budget` is
+    what they share with all other rows that wait.
     """
 
     run_id: str
     target_bytes: int = 256 * 2**20
     compression: str = "zstd"
     memory_bytes: int = 32 * 2**20
+    budget: MemoryBudget | None = None
 
 
 class DataFileWriter:
@@ -132,6 +136,17 @@ class _RollingFiles:
         self._pending: Future[None] | None = None
         self._open: _OpenFile | None = None
         self._files: list[DataFile] = []
+        if options.budget is not None:
+            options.budget.join(self)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of rows that wait for their row group."""
+        return self._buffered_bytes
+
+    def spill(self) -> None:
+        """Write them as a smaller row group."""
+        self._flush()
 
     def write(self, batch: pa.RecordBatch, partition: Partition) -> None:
         """Add rows of a partition; the file of another one is closed first."""
@@ -144,6 +159,8 @@ class _RollingFiles:
             self._buffered_bytes += piece.nbytes
             if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= self._row_group_bytes:
                 self._flush()
+        if self._options.budget is not None:
+            self._options.budget.settle()
 
     def close(self) -> list[DataFile]:
         self._flush()

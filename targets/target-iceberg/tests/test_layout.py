@@ -14,7 +14,8 @@ import pytest
 from icetap.errors import ConfigurationError
 from icetap.types import iceberg_schema, schema_from_iceberg
 from target_iceberg import arrangement
-from target_iceberg.staging import ArrangedStage
+from target_iceberg.memory import MemoryBudget
+from target_iceberg.staging import ArrangedStage, Spool
 from target_iceberg.writer import DataFileWriter, WriterOptions
 
 DAYS = 400
@@ -261,3 +262,15 @@ def test_the_layout_of_each_stream_is_its_own(lake, singer):
     )
     assert collections.Counter(len(lake.table(one).spec().fields) for one in "st") == {1: 1, 0: 1}
     assert lake.table("t").sort_order().fields
+
+
+def test_rows_of_all_streams_share_one_memory_and_the_largest_goes_to_disk_first():
+    budget = MemoryBudget(2900)
+    spools = [Spool(keys=["id"], memory_bytes=10**9, budget=budget) for _ in range(3)]
+    for rows, spool in zip((150, 100, 120), spools, strict=True):
+        spool.write(pa.RecordBatch.from_arrays([pa.arange(0, rows)], names=["id"]))
+    assert [spool.held_bytes for spool in spools] == [0, 800, 960]
+    assert [sum(part.num_rows for part in spool.batches()) for spool in spools] == [150, 100, 120]
+    del spools[1:], spool
+    spools[0].write(pa.RecordBatch.from_arrays([pa.arange(0, 300)], names=["id"]))
+    assert spools[0].held_bytes == 2400, "what is gone holds nothing"
