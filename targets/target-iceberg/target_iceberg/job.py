@@ -67,7 +67,8 @@ class Job:
 
     def new_spool(self, *, keys: tuple[str, ...] | None = None) -> Spool:
         """Return a place for rows that are to be merged, by the stream's keys or by others."""
-        return Spool(keys=keys or self.keys, memory_bytes=self._share(SPOOL_MEMORY_SHARE))
+        memory = self._share(SPOOL_MEMORY_SHARE)
+        return Spool(keys=keys or self.keys, memory_bytes=memory, budget=self.run.memory)
 
     @property
     def keeps_history(self) -> bool:
@@ -118,6 +119,7 @@ class Job:
             self.settings.target_file_size_mb * 2**20,
             self.settings.compression,
             memory_bytes=self._share(ARRANGEMENT_MEMORY_SHARE),
+            budget=self.run.memory,
         )
 
     def warn(self, text: str) -> None:
