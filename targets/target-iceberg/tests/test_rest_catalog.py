@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import subprocess
 import time
 
 import pytest
@@ -268,6 +269,17 @@ def test_a_wrong_client_secret_is_told_by_setting_and_not_repeated(on_rest, gate
     assert wrong not in told
 
 
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_token_server_that_hangs_is_given_up_after_the_time_out(gate, proxy, way):
+    proxy.add(Fault("POST", TokenGate.TOKEN_PATH, delay(30), times=100))
+    catalog = way(gate)
+    text = json.dumps(catalog).replace(gate.url + TokenGate.TOKEN_PATH, proxy.url + TokenGate.TOKEN_PATH)
+    began = time.monotonic()
+    with pytest.raises(RetriableError, match=r"did not answer in time .*'timeout_seconds'"):
+        open_catalog({"catalog": json.loads(text), "timeout_seconds": 1, "max_retries": 0})
+    assert time.monotonic() - began < 10
+
+
 def test_a_secret_may_come_from_pyicebergs_own_variables(on_rest, gate, singer, monkeypatch):
     """The settings name the catalog, the environment holds the secret."""
     public = credential(gate)
@@ -303,6 +315,22 @@ def test_rows_are_loaded_into_s3_and_changed_there(on_s3, singer, s3_server):
     )
     assert on_s3.names() == {1: "a1", 2: "b2", 3: "a3", 4: "a4"}
     assert any(path.startswith("lake/warehouse/raw/s/data/") for path in s3_server.files("warehouse"))
+
+
+def test_the_commands_work_on_it(on_s3, singer):
+    on_s3.ok(messages(singer, [1, 2]))
+    on_s3.ok(messages(singer, [3]))
+    run, code, main, *config = on_s3.command()
+
+    def said(*arguments):
+        command = [run, code, main, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    assert json.loads(said(*config, "--read-state")) == singer.state(s=3)["value"]
+    (table,) = json.loads(said("inspect", *config, "--json"))
+    assert (table["table"], table["rows"], table["snapshots"]) == ("raw.s", 3, 2)
+    said("maintain", *config)
+    assert on_s3.ids() == [1, 2, 3]
 
 
 def test_wrong_keys_of_the_store_are_told_by_setting_and_no_key_is_told(on_s3, rest_on_s3, s3_server, singer):
