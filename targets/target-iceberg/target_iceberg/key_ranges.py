@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from icetap.data_files import OpenDataFile, RowGroup
 
-IN_ORDER_TYPES = (pa.types.is_integer, pa.types.is_string, pa.types.is_date)
+IN_ORDER_TYPES = (pa.types.is_integer, pa.types.is_string, pa.types.is_date, pa.types.is_timestamp)
 """Types of keys whose smallest and largest value can rule files out."""
 
 LISTED_BYTES = 16 * 2**20

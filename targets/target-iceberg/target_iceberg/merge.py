@@ -282,11 +282,12 @@ def write_merge(
         deletes, outdated = write_position_deletes(
             table, [(change.task, change.positions) for change in plan.position_deletes], options=options
         )
+        added = writer.close()
     except BaseException:
         writer.abort()
         raise
     removed = frozenset(change.task.file.file_path for change in plan.files_to_replace)
-    return WrittenMerge(writer.close(), deletes, removed, outdated)
+    return WrittenMerge(added, deletes, removed, outdated)
 
 
 def _rewritten(table: Table, change: FileChange, spool: Spool, *, schema: Schema) -> Iterator[pa.RecordBatch]:

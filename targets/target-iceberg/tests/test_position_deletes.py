@@ -12,6 +12,7 @@ from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import StaticTable
 from pyiceberg.table.snapshots import Operation
 
+from icetap.data_files import OpenDataFile
 from icetap.tables import read_table
 from icetap.testing.engines import polars_rows
 from target_iceberg import merge
@@ -348,6 +349,33 @@ def test_deletes_bear_the_partition_and_the_spec_of_their_data_file(lake, singer
     lake.ok(singer.schema(), singer.records([2, 13, 22], name="again"), **REWRITE)
     assert_sound(lake.table())
     assert len(same_for_all_readers(lake)) == 18
+
+
+KEYED_BY_DAY = {
+    "id": {"type": "integer"},
+    "at": {"type": "string", "format": "date-time"},
+    "name": {"type": ["null", "string"]},
+}
+
+
+@pytest.mark.parametrize("days", [[3], [1, 8]], ids=["one", "two"])
+def test_files_and_row_groups_that_cannot_hold_a_key_are_not_read(lake, singer, monkeypatch, days):
+    def row(day, name):
+        return singer.record({"id": day, "at": f"2024-01-{day:02d}T10:00:00Z", "name": name})
+
+    head = singer.schema(properties=KEYED_BY_DAY, keys=["id", "at"])
+    lake.ok(head, [row(day, "a") for day in range(1, 10)], partition_by=["day(at)"])
+    read = []
+    original = OpenDataFile.batches
+
+    def batches(self, group, *args, **kwargs):
+        read.append(self._path)
+        return original(self, group, *args, **kwargs)
+
+    monkeypatch.setattr(OpenDataFile, "batches", batches)
+    lake.ok(head, [row(day, "b") for day in days], **MARK)
+    assert len(set(read)) == len(days)
+    assert sorted(row["id"] for row in lake.rows() if row["name"] == "b") == days
 
 
 # --- readers agree --------------------------------------------------------------------------------------
