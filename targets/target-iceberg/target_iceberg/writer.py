@@ -170,6 +170,7 @@ class _RollingFiles:
         return self._files
 
     def abort(self) -> None:
+        self._buffer, self._buffered_rows, self._buffered_bytes = [], 0, 0
         self._thread.shutdown(cancel_futures=True)
         if self._open:
             self._open.discard()
