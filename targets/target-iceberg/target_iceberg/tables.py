@@ -99,7 +99,8 @@ def table_location(
             f"setting 'location' is '{template}'; expected a URI, as in s3://lake/{{namespace}}/{{table}}, "
             "or an absolute path"
         )
-    return location.rstrip("/")
+    location = location.rstrip("/")
+    return location if "://" in location else f"file://{location}"
 
 
 def _filled(setting: str, template: str, known: dict[str, str]) -> str:

@@ -201,7 +201,7 @@ def test_discarded_arranged_rows_are_gone(stage, lake):
 def test_tables_lie_where_the_location_says(lake, singer):
     place = lake.folder / "elsewhere"
     lake.ok(singer.schema(), singer.records([1]), location=f"{place}/{{namespace}}/{{environment}}/{{table}}")
-    assert lake.table().location() == f"{place}/raw/default/s"
+    assert lake.table().location() == f"file://{place}/raw/default/s"
     assert list((place / "raw/default/s/data").glob("*.parquet"))
     lake.ok(singer.schema(), singer.records([2]), location="/other/{table}")
     assert lake.ids() == [1, 2]
