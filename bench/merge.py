@@ -195,6 +195,8 @@ def check(found: int, rows: int) -> None:
 
 def why(problem: str) -> str:
     """Say in a few words why there is no result."""
-    if "124" in problem:
+    if "exit code 124" in problem:
         return f"not done after {SECONDS} s"
-    return "crashed" if "-11" in problem or "139" in problem else "failed"
+    if "exit code -" in problem or "exit code 139" in problem:
+        return "crashed"
+    return f"fails: {problem.strip().splitlines()[-1][:60]}"
