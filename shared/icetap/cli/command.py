@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from icetap.cli.query import Lake
     from icetap.connectors import Connector
+    from icetap.errors import IcetapError
 
 SCREEN_ROWS = 100
 _LISTING = frozenset({"show tables", "show all tables"})
@@ -24,6 +25,18 @@ _config = click.option(
 )
 _environment = click.option("--environment", help="Meltano environment. Default: as Meltano has it.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+_TOLD_BY_THEMSELVES = (click.ClickException, click.exceptions.Exit, click.Abort)
+
+
+def _of_catalog(error: Exception) -> IcetapError | None:
+    """A fault of a catalog or an object store in plain words; None for anything else."""
+    if "pyiceberg" not in sys.modules:
+        return None
+    from icetap import faults  # noqa: PLC0415
+
+    return faults.explained(error)
 
 
 class _Group(click.Group):
@@ -43,6 +56,13 @@ class _Group(click.Group):
             # `icetap query … | head`: the reader has enough. Python would complain again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(_BROKEN_PIPE)
+        except _TOLD_BY_THEMSELVES:
+            raise
+        except Exception as error:
+            if (told := _of_catalog(error)) is None:
+                raise
+            click.echo(f"icetap: {told}", err=True)
+            ctx.exit(told.exit_code)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -149,7 +149,7 @@ def _started(programs: Path, folder: Path) -> Iterator[Postgres]:
         answers=lambda: accepts_connections(port) and (data / "postmaster.pid").exists() and _is_ready(data),
         folder=folder,
         user=user,
-        stop_signal=signal.SIGINT,  # at once, whoever is connected
+        stop_signal=signal.SIGQUIT,  # at once: nobody needs the data again
     ):
         yield Postgres("127.0.0.1", port, USER, PASSWORD)
 

@@ -25,22 +25,31 @@ def on_s3(lake, store):
     return lake
 
 
+def query(lake, sql, **more):
+    """Ask with `icetap query`."""
+    settings = lake.folder / "settings.json"
+    settings.write_text(json.dumps(lake.config | more))
+    command = [str(BIN / "icetap"), "query", "--config", str(settings), "--json", sql]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_rows_are_loaded_changed_and_asked_for(on_s3, singer, store):
     on_s3.ok(singer.schema(), singer.records([1, 2, 3]), singer.state(s=3))
     changed = [singer.record({"id": 2, "name": "b2"}), singer.record({"id": 4, "name": "b4"})]
     on_s3.ok(singer.schema(), changed, singer.state(s=4))
     assert on_s3.names() == {1: "a1", 2: "b2", 3: "a3", 4: "b4"}
     assert any(path.startswith("lake/warehouse/raw/s/data/") for path in store.files("warehouse/raw"))
-    settings = on_s3.folder / "settings.json"
-    settings.write_text(json.dumps(on_s3.config))
-    done = subprocess.run(
-        [str(BIN / "icetap"), "query", "--config", str(settings), "--json", "select sum(id) as n from raw.s"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert json.loads(done.stdout) == [{"n": 10}]
+    done = query(on_s3, "select sum(id) as n from raw.s")
+    assert json.loads(done.stdout) == [{"n": 10}], done.stderr
+
+
+def test_a_query_tells_of_a_store_that_cannot_be_reached(on_s3, singer):
+    on_s3.ok(singer.schema("other"), singer.records([1], "other"))
+    catalog = on_s3.config["catalog"] | {"s3.endpoint": "http://127.0.0.1:1"}
+    done = query(on_s3, "from other", catalog=catalog, max_retries=0)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "'s3.endpoint' in setting 'catalog'" in done.stderr
 
 
 def test_a_bucket_that_is_not_there_is_told_by_setting(on_s3, singer):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -96,6 +98,15 @@ def test_a_database_that_is_not_there_is_told_by_setting(postgres_server, spoil,
         open_catalog({"catalog": {"type": "sql", "uri": uri}, "max_retries": 0})
     assert "setting 'catalog'" in str(caught.value)
     assert secrets_in(str(caught.value), postgres_server.password) == []
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"postgresql+psycopg2://x:y@127.0.0.1:{silent.getsockname()[1]}/z?connect_timeout=2"
+        began = time.monotonic()
+        with pytest.raises(RetriableError, match="failed or cannot be reached"):
+            open_catalog({"catalog": {"type": "sql", "uri": uri}, "max_retries": 0})
+        assert time.monotonic() - began < 20
 
 
 def test_a_database_that_starts_again_between_commits_is_connected_to_again(

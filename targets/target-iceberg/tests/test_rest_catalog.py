@@ -360,6 +360,17 @@ def test_a_store_that_answers_late_or_cuts_single_requests_is_asked_again(
     assert on_s3.ids() == [1, 2]
 
 
+def test_a_store_that_takes_requests_and_says_nothing_is_given_up(on_s3, rest_on_s3, s3_server, singer):
+    with HttpProxy(s3_server.port) as proxy:
+        proxy.add(Fault("POST", r"\.parquet", delay(60), times=1000))
+        store = {**s3_server.properties(port=proxy.port), "s3.request-timeout": "1"}
+        began = time.monotonic()
+        outcome = on_s3.load(messages(singer, [1]), catalog=rest(rest_on_s3, **store), max_retries=0)
+    assert isinstance(outcome.error, RetriableError)
+    assert "the object store failed or cannot be reached" in str(outcome.error)
+    assert time.monotonic() - began < 30
+
+
 def test_a_store_that_fails_in_the_middle_of_a_commit_ends_the_run_and_the_next_one_loads_everything(
     on_s3, rest_on_s3, s3_server, singer
 ):
