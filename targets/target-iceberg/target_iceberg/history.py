@@ -44,11 +44,13 @@ class Rules:
         order: The replication key, where it has an order but is no time. A row with a smaller value than a version
             that is stored comes too late to have a place.
         is_truth: Whether the rows are what a complete full read differs in: then a row is current, whatever its time.
+        comes_again: Whether the tap began before the table's bookmark, so that changes may be stored already.
     """
 
     load_time: int
     order: str | None = None
     is_truth: bool = False
+    comes_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def spool_versions(
         line.gather()
         line.leave_out_late_rows()
         line.give_times()
+        line.leave_out_rows_that_came_again()
         line.leave_out_unchanged_rows()
         line.draw()
         line.write(versions)
@@ -217,6 +220,30 @@ class _Line:
         )
         self._run("DROP TABLE events")
 
+    def leave_out_rows_that_came_again(self) -> None:
+        """Forget what a key went through until it was as the table has it: that is stored already."""
+        if not self._rules.comes_again:
+            return
+        self._run(
+            "CREATE TEMP TABLE present AS SELECT * FROM versions "
+            "QUALIFY row_number() OVER (PARTITION BY kid ORDER BY f DESC) = 1"
+        )
+        self._run(
+            """CREATE TEMP TABLE pairs AS SELECT t.n, v.file, v.pos, -2 AS before
+            FROM timed AS t JOIN present AS v ON t.kid = v.kid WHERE NOT t.is_delete AND v.e IS NULL"""
+        )
+        self._database.register("known", self._equal_pairs())
+        self._run(
+            """CREATE TEMP TABLE reached AS SELECT kid, max(n) AS n FROM (
+                SELECT t.kid, t.n FROM timed AS t JOIN known AS k ON t.n = k.n UNION ALL
+                SELECT t.kid, t.n FROM timed AS t JOIN present AS v ON t.kid = v.kid
+                WHERE t.is_delete AND v.e IS NOT NULL) GROUP BY kid"""
+        )
+        before = self._number("SELECT count(*) FROM timed")
+        self._run("DELETE FROM timed AS t USING reached AS r WHERE t.kid = r.kid AND t.n <= r.n")
+        self._run("DROP TABLE pairs")
+        self._late += before - self._number("SELECT count(*) FROM timed")
+
     def leave_out_unchanged_rows(self) -> None:
         """Forget rows without a time of their own that are as the version before them."""
         self._run("CREATE TEMP TABLE dropped (n BIGINT)")
@@ -233,10 +260,12 @@ class _Line:
                 FROM points WINDOW line AS (PARTITION BY kid ORDER BY t, n)
                 QUALIFY is_asked AND before IS NOT NULL AND NOT is_behind_end"""
             )
-            self._pair_rows_that_came_again()
-            self._drop_equal()
+            self._pair_with_closed_versions()
+            self._database.register("same", self._equal_pairs())
+            self._run("INSERT INTO dropped FROM same")
+            self._run("DELETE FROM timed WHERE n IN (FROM dropped)")
 
-    def _pair_rows_that_came_again(self) -> None:
+    def _pair_with_closed_versions(self) -> None:
         """Pair rows with a closed version of the same replication key, that an earlier run has loaded and closed."""
         if not self._rules.order or self._rules.is_truth:
             return
@@ -248,7 +277,8 @@ class _Line:
             WHERE NOT t.is_delete AND v.e < {self._rules.load_time}"""
         )
 
-    def _drop_equal(self) -> None:
+    def _equal_pairs(self) -> pa.Table:
+        """Return the numbers of the rows in the table `pairs` that equal the row that they stand beside."""
         columns = [field.name for field in self._fields if field.name not in VALIDITY.names]
         fields = pa.schema([self._fields.field(name) for name in columns])
         same: list[pa.Array] = []
@@ -260,9 +290,7 @@ class _Line:
         for pair in self._ask("SELECT before, n FROM pairs WHERE file IS NULL ORDER BY before"):
             old_rows = self._spool.take(pair.column("before"), fields)
             same.append(self._equal_ones(old_rows, pair.column("n"), fields=fields))
-        self._database.register("same", pa.table({"n": pa.chunked_array(same, pa.int64())}))
-        self._run("INSERT INTO dropped FROM same")
-        self._run("DELETE FROM timed WHERE n IN (FROM dropped)")
+        return pa.table({"n": pa.chunked_array(same, pa.int64())})
 
     def _equal_ones(self, old: pa.Table, numbers: pa.Int64Array, *, fields: pa.Schema) -> pa.Array:
         return numbers.filter(pc.invert(unequal_rows(old, self._spool.take(numbers, fields))))

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from icetap.types import TIMESTAMPTZ
+from target_iceberg.bookmarks import head_is_open
 from target_iceberg.decode import DELETED_AT
 from target_iceberg.layout import Layout
 from target_iceberg.loaded_table import LoadedTable
+from target_iceberg.metadata import is_time
 from target_iceberg.run import Counts
 from target_iceberg.settings import VALID_FROM, keeps_deleted
 from target_iceberg.staging import ArrangedStage, DirectStage, Spool
+from target_iceberg.states import same_bookmark
 from target_iceberg.writer import WriterOptions
 
 if TYPE_CHECKING:
@@ -53,6 +56,26 @@ class Job:
 
     def __post_init__(self) -> None:
         self.target = LoadedTable(self.table, stream=self.name, run=self.run, counts=self.counts)
+        self.known_bookmark = self.target.position.bookmark
+        """The bookmark that the table had before this run."""
+        self.was_open = head_is_open(self.table.metadata, self.run.pipeline)
+        """Whether the table had rows before this run that no bookmark covers."""
+
+    @property
+    def goes_by_arrival(self) -> bool:
+        """Whether nothing in a row tells which version of its key it is: neither a time nor an order."""
+        fields = self.target.schema_stage.columns
+        has_times = self.cursor in fields.names and is_time(fields.field(self.cursor).type)
+        return self.keeps_history and self.order is None and not has_times
+
+    @property
+    def may_repeat_versions(self) -> bool:
+        """Whether changes may come again that a history has already: the tap began elsewhere than the table was."""
+        start = self.run.ledger.start_of(self.name)
+        if not self.goes_by_arrival or not start.is_stated:
+            return False
+        is_known = self.known_bookmark is not None
+        return self.was_open or (is_known and not same_bookmark(start.bookmark, self.known_bookmark))
 
     def new_stage(self, *, keys: tuple[str, ...] = (), splits: bool = False) -> DirectStage:
         """Return a stage whose files may be listed as they are.

@@ -37,18 +37,19 @@ class Prepared:
     repeated: int = 0
 
 
-def prepare(job: Job, spool: Spool, *, is_truth: bool = False) -> Prepared:
+def prepare(job: Job, spool: Spool, *, is_truth: bool = False, comes_again: bool = False) -> Prepared:
     """Make rows into what the table keeps of them: themselves, marked ones, or versions.
 
     Args:
         job: The stream.
         spool: The rows that came.
         is_truth: Whether they are what a complete full read differs in.
+        comes_again: Whether they may be changes that the table has been through.
     """
     table, schema = job.target.table, job.target.schema_stage.schema
     if job.keeps_history:
         versions = job.new_spool(keys=table_keys(job.keys, job.settings))
-        rules = Rules(job.load_microseconds, order=job.order, is_truth=is_truth)
+        rules = Rules(job.load_microseconds, order=job.order, is_truth=is_truth, comes_again=comes_again)
         found = spool_versions(table, spool, versions, schema=schema, rules=rules)
         return Prepared(versions, deleted=found.closed, unchanged=found.unchanged, repeated=found.late)
     if job.keeps_deleted:
@@ -58,13 +59,16 @@ def prepare(job: Job, spool: Spool, *, is_truth: bool = False) -> Prepared:
     return Prepared(spool)
 
 
-def commit_merge(job: Job, preparing: Callable[[], Prepared], *, is_full_read: bool = False) -> None:
+def commit_merge(
+    job: Job, preparing: Callable[[], Prepared], *, is_full_read: bool = False, is_open: bool = False
+) -> None:
     """Merge rows by their keys in one commit, and count what became of them.
 
     Args:
         job: The stream.
         preparing: Prepares the rows for the table as it is then.
         is_full_read: These rows are all there is: commit even when none changes.
+        is_open: No STATE covers the rows yet.
     """
     plan: MergePlan | None = None
     prepared: Prepared | None = None
@@ -95,6 +99,7 @@ def commit_merge(job: Job, preparing: Callable[[], Prepared], *, is_full_read: b
             removed_deletes=written.removed_deletes,
             parent=target.head,
             is_full_read=is_full_read,
+            is_open=is_open,
         )
 
     target.commit(build)

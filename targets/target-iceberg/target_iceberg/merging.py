@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from target_iceberg.key_ranges import may_hold_keys
 from target_iceberg.merge_commit import commit_merge, prepare
+from target_iceberg.states import same_bookmark
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,11 @@ class Merging:
         self._spool: Spool | None = None
         self._keys_rise = False
         """Whether this run's rows came in the order of their key, beyond all that the table held."""
+        self.comes_again: bool | None = None
+        """Whether rows may be changes that a history has already; they are then held until the tap has caught up."""
+        self._rows_covered = 0
+        self.has_caught_up = False
+        """Whether the tap has come to where the table was; what is held is committed then."""
 
     @property
     def rows(self) -> int:
@@ -35,6 +41,8 @@ class Merging:
 
     def open(self) -> None:
         """Get ready for rows."""
+        if self.comes_again is None:
+            self.comes_again = self._job.may_repeat_versions
         if self._job.target.is_empty or self._keys_rise:
             self._stage = self._job.new_stage(keys=self._job.keys)
             self._stage.delete_columns = self._job.delete_columns
@@ -55,6 +63,24 @@ class Merging:
             self._commit_new(self._stage)
         elif self._spool is not None:
             self._commit_merge(self._spool)
+        self._rows_covered = 0
+        if self.has_caught_up:
+            self.comes_again = self.has_caught_up = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether a commit had better wait: rows could not be told from those that come again after a crash."""
+        return bool(self.comes_again) or self._is_uncovered
+
+    @property
+    def _is_uncovered(self) -> bool:
+        return self._job.goes_by_arrival and self.rows > self._rows_covered
+
+    def state_came(self, bookmark: str | None) -> None:
+        """Notice where the tap is, with all rows that came before."""
+        self._rows_covered = self.rows
+        if self.comes_again and same_bookmark(bookmark, self._job.known_bookmark):
+            self.has_caught_up = True
 
     def take_over(self, stage: DirectStage) -> None:
         """Merge rows that were staged for something else."""
@@ -109,7 +135,9 @@ class Merging:
     def _commit_merge(self, spool: Spool) -> None:
         if not spool.rows:
             return
-        commit_merge(self._job, lambda: prepare(self._job, spool))
+        comes_again = bool(self.comes_again)
+        is_open = self._is_uncovered and self._job.run.ledger.was_seen
+        commit_merge(self._job, lambda: prepare(self._job, spool, comes_again=comes_again), is_open=is_open)
         spool.close()
 
     def discard(self) -> None:

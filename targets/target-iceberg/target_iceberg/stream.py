@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from target_iceberg.run import Counts, Run
     from target_iceberg.settings import StreamSettings
 
+HELD_BATCHES = 20
+"""How much more is held, and how much longer, where a commit had better wait."""
+
 
 class StreamLoad:
     """Stages the rows of one stream and commits them with their bookmark."""
@@ -155,6 +158,7 @@ class StreamLoad:
             return
         self._marked = part
         self._appending.mark()
+        self._merging.state_came(part)
 
     def activate(self, version: str) -> None:
         """Take an ACTIVATE_VERSION message."""
@@ -187,11 +191,14 @@ class StreamLoad:
         """Whether enough has come, or enough time has passed, for a commit."""
         if self._waiting_since is None or self._is_aside:
             return False
+        if self._merging.has_caught_up:
+            return True
         settings = self.job.settings
+        batches = HELD_BATCHES if self._merging.waits else 1
         return (
-            self._bytes_waiting >= settings.batch_size_mb * 2**20
-            or self.staged_rows >= settings.batch_size_rows
-            or time.monotonic() - self._waiting_since >= settings.flush_seconds
+            self._bytes_waiting >= batches * settings.batch_size_mb * 2**20
+            or self.staged_rows >= batches * settings.batch_size_rows
+            or time.monotonic() - self._waiting_since >= batches * settings.flush_seconds
         )
 
     @property

@@ -33,6 +33,16 @@ def read(singer, rows, *, version, **schema):
     ]
 
 
+def load(lake, head, *messages, apart, **config):
+    """Load messages; `apart` from each other, so that each row is a commit of its own, or all in one."""
+    flat = [one for part in messages for one in (part if isinstance(part, list) else [part])]
+    if apart:
+        flat = [
+            one for number, row in enumerate(flat) for one in (row, {"type": "STATE", "value": {"n": number}})
+        ]
+    return lake.ok(head, flat, batch_size_rows=1 if apart else 1000, **config)
+
+
 def people(*pairs):
     return [{"id": one, "name": name} for one, name in pairs]
 
@@ -190,21 +200,22 @@ def test_a_soft_delete_marks_the_row_and_a_new_row_clears_the_mark(lake, singer)
     assert marks(lake)[2] == ("a2", None)
 
 
-@pytest.mark.parametrize("stored", [True, False], ids=["table-with-rows", "first-load"])
-@pytest.mark.parametrize("batch", [1, 1000], ids=["each-row-a-commit", "one-commit"])
-def test_a_soft_delete_behind_its_row_marks_that_row(lake, singer, stored, batch):
-    if stored:
+@pytest.mark.parametrize("has_rows", [True, False], ids=["table-with-rows", "first-load"])
+@pytest.mark.parametrize("apart", [True, False], ids=["each-row-a-commit", "one-commit"])
+def test_a_soft_delete_behind_its_row_marks_that_row(lake, singer, has_rows, apart):
+    if has_rows:
         lake.ok(singer.schema(), singer.records([1, 8], name="old"), **SOFT)
-    lake.ok(
+    load(
+        lake,
         singer.schema(),
         singer.records([1, 2, 3]),
         deletes(singer, 1, 2),
         singer.records([2], name="back"),
-        batch_size_rows=batch,
+        apart=apart,
         **SOFT,
     )
     expected = {1: ("a1", GONE_AT), 2: ("back2", None), 3: ("a3", None)}
-    assert marks(lake) == ({8: ("old8", None)} | expected if stored else expected)
+    assert marks(lake) == ({8: ("old8", None)} | expected if has_rows else expected)
 
 
 @pytest.mark.parametrize("method", ["snapshot-diff", "auto"])
@@ -252,74 +263,84 @@ def versions(lake):
     return {key: ([row["name"] for row in rows], rows[-1]["_is_current"]) for key, rows in found.items()}
 
 
-@pytest.fixture(params=[1, 1000], ids=["each-row-a-commit", "one-commit"])
-def batch(request):
-    return {"batch_size_rows": request.param, **HISTORY}
+@pytest.fixture(params=[True, False], ids=["each-row-a-commit", "one-commit"])
+def apart(request):
+    return request.param
 
 
-def timed_load(lake, singer, *rows, **config):
+def timed_load(lake, singer, *rows, apart):
     records = [row if "type" in row else singer.record(row) for row in rows]
-    return lake.ok(singer.schema(properties=TIMED, cursor="at"), records, **{**HISTORY, **config})
+    return load(lake, singer.schema(properties=TIMED, cursor="at"), records, apart=apart, **HISTORY)
 
 
-def test_each_change_is_a_version_that_begins_at_its_replication_key(lake, singer, batch):
+def test_each_change_is_a_version_that_begins_at_its_replication_key(lake, singer, apart):
     rows = [
         {"id": 1, "at": at(1), "v": "a"},
         {"id": 2, "at": at(1), "v": "x"},
         {"id": 1, "at": at(3), "v": "b"},
     ]
-    timed_load(lake, singer, *rows, **batch)
-    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "c"}, **batch)
+    timed_load(lake, singer, *rows, apart=apart)
+    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "c"}, apart=apart)
     assert timed(lake) == [(1, "a", 1, 3), (1, "b", 3, 5), (1, "c", 5, None), (2, "x", 1, None)]
     snapshots = lake.snapshots()
-    outcome = timed_load(lake, singer, *rows, {"id": 1, "at": at(5), "v": "c"}, **batch)
+    outcome = timed_load(lake, singer, *rows, {"id": 1, "at": at(5), "v": "c"}, apart=apart)
     assert lake.snapshots() == snapshots
     assert outcome.stream()["rows_unchanged"] + outcome.stream()["rows_repeated"] == 4
 
 
-def test_a_row_that_comes_late_takes_its_place_in_time(lake, singer, batch):
-    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "e"}, {"id": 1, "at": at(9), "v": "i"}, **batch)
-    timed_load(lake, singer, {"id": 1, "at": at(7), "v": "g"}, {"id": 1, "at": at(2), "v": "b"}, **batch)
+def test_a_row_that_comes_late_takes_its_place_in_time(lake, singer, apart):
+    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "e"}, {"id": 1, "at": at(9), "v": "i"}, apart=apart)
+    timed_load(lake, singer, {"id": 1, "at": at(7), "v": "g"}, {"id": 1, "at": at(2), "v": "b"}, apart=apart)
     assert timed(lake) == [(1, "b", 2, 5), (1, "e", 5, 7), (1, "g", 7, 9), (1, "i", 9, None)]
 
 
-def test_of_two_rows_for_one_moment_the_last_one_counts(lake, singer, batch):
-    timed_load(lake, singer, {"id": 1, "at": at(1), "v": "a"}, {"id": 1, "at": at(1), "v": "b"}, **batch)
+def test_of_two_rows_for_one_moment_the_last_one_counts(lake, singer, apart):
+    timed_load(lake, singer, {"id": 1, "at": at(1), "v": "a"}, {"id": 1, "at": at(1), "v": "b"}, apart=apart)
     assert timed(lake) == [(1, "b", 1, None)]
-    timed_load(lake, singer, {"id": 1, "at": at(1), "v": "c"}, {"id": 1, "at": at(4), "v": "d"}, **batch)
+    timed_load(lake, singer, {"id": 1, "at": at(1), "v": "c"}, {"id": 1, "at": at(4), "v": "d"}, apart=apart)
     assert timed(lake) == [(1, "c", 1, 4), (1, "d", 4, None)]
 
 
-def test_a_delete_closes_the_version_and_a_key_can_come_back(lake, singer, batch):
+def test_a_delete_closes_the_version_and_a_key_can_come_back(lake, singer, apart):
     first = [{"id": 1, "at": at(1), "v": "a"}, *deletes(singer, 1, at=at(4))]
-    timed_load(lake, singer, *first, **batch)
+    timed_load(lake, singer, *first, apart=apart)
     assert timed(lake) == [(1, "a", 1, 4)]
     outcome = timed_load(
-        lake, singer, *first, *deletes(singer, 8, at=at(4)), {"id": 1, "at": at(6), "v": "b"}, **batch
+        lake,
+        singer,
+        *first,
+        *deletes(singer, 8, at=at(4)),
+        {"id": 1, "at": at(6), "v": "b"},
+        apart=apart,
     )
     assert timed(lake) == [(1, "a", 1, 4), (1, "b", 6, None)]
     assert outcome.stream()["rows_inserted"] == 1
     timed_load(
-        lake, singer, {"id": 1, "at": at(2), "v": "late"}, {"id": 1, "at": at(5), "v": "between"}, **batch
+        lake,
+        singer,
+        {"id": 1, "at": at(2), "v": "late"},
+        {"id": 1, "at": at(5), "v": "between"},
+        apart=apart,
     )
     assert timed(lake) == [(1, "a", 1, 2), (1, "late", 2, 4), (1, "between", 5, 6), (1, "b", 6, None)]
 
 
-def test_a_delete_at_the_moment_of_its_row_leaves_a_version_of_no_length(lake, singer, batch):
-    timed_load(lake, singer, {"id": 1, "at": at(3), "v": "a"}, *deletes(singer, 1, at=at(3)), **batch)
+def test_a_delete_at_the_moment_of_its_row_leaves_a_version_of_no_length(lake, singer, apart):
+    timed_load(lake, singer, {"id": 1, "at": at(3), "v": "a"}, *deletes(singer, 1, at=at(3)), apart=apart)
     assert timed(lake) == [(1, "a", 3, 3)]
-    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "b"}, **batch)
+    timed_load(lake, singer, {"id": 1, "at": at(5), "v": "b"}, apart=apart)
     assert timed(lake) == [(1, "a", 3, 3), (1, "b", 5, None)]
 
 
-def test_without_a_time_versions_begin_with_their_load(lake, singer, batch):
+def test_without_a_time_versions_begin_with_their_load(lake, singer, apart):
     start = datetime.now(UTC)
-    lake.ok(singer.schema(), singer.records([1, 2]), **batch)
-    lake.ok(singer.schema(), singer.records([1, 3]), **batch)
+    load(lake, singer.schema(), singer.records([1, 2]), apart=apart, **HISTORY)
+    load(lake, singer.schema(), singer.records([1, 3]), apart=apart, **HISTORY)
     rows = {row["id"]: row for row in lake.rows()}
     assert len(lake.rows()) == 3
     assert start <= rows[1]["_valid_from"] <= rows[3]["_valid_from"] <= datetime.now(UTC)
-    lake.ok(
+    load(
+        lake,
         singer.schema(),
         singer.records([1], name="b"),
         singer.records([1], name="b"),
@@ -327,12 +348,13 @@ def test_without_a_time_versions_begin_with_their_load(lake, singer, batch):
         deletes(singer, 1),
         singer.records([1], name="c"),
         deletes(singer, 2),
-        **batch,
+        apart=apart,
+        **HISTORY,
     )
     assert versions(lake) == {1: (["a1", "b1", "c1", "c1"], True), 2: (["a2"], False), 3: (["a3"], True)}
 
 
-def test_a_number_as_replication_key_gives_order_but_no_time(lake, singer, batch):
+def test_a_number_as_replication_key_gives_order_but_no_time(lake, singer, apart):
     properties = {"id": {"type": "integer"}, "lsn": {"type": "integer"}, "name": {"type": ["null", "string"]}}
     head = singer.schema(properties=properties, cursor="lsn")
     log = [
@@ -343,13 +365,13 @@ def test_a_number_as_replication_key_gives_order_but_no_time(lake, singer, batch
         singer.record({"id": 2, "lsn": 5, "name": "x"}),
         singer.record({"id": 2, "lsn": 6, "_sdc_deleted_at": GONE}),
     ]
-    lake.ok(head, log, **batch)
+    load(lake, head, log, apart=apart, **HISTORY)
     expected = {1: (["a", "b", "a"], True), 2: (["x"], False)}
     assert versions(lake) == expected
     snapshots = lake.snapshots()
-    lake.ok(head, log, **batch)
+    load(lake, head, log, apart=apart, **HISTORY)
     assert (versions(lake), lake.snapshots()) == (expected, snapshots)
-    lake.ok(head, log[1:], singer.record({"id": 2, "lsn": 7, "name": "y"}), **batch)
+    load(lake, head, log[1:], singer.record({"id": 2, "lsn": 7, "name": "y"}), apart=apart, **HISTORY)
     assert versions(lake) == {1: (["a", "b", "a"], True), 2: (["x", "y"], True)}
 
 
@@ -394,18 +416,20 @@ def test_full_reads_without_versions_are_taken_for_complete_when_the_owner_says_
     assert versions(lake) == {1: (["a1"], True), 2: (["a2"], False)}
 
 
-def test_a_new_column_makes_a_version_only_where_it_has_a_value(lake, singer, batch):
+def test_a_new_column_makes_a_version_only_where_it_has_a_value(lake, singer, apart):
     wide = {
         "id": {"type": "integer"},
         "name": {"type": ["null", "string"]},
         "more": {"type": ["null", "string"]},
     }
-    lake.ok(singer.schema(), singer.records([1, 2]), **batch)
-    lake.ok(
+    load(lake, singer.schema(), singer.records([1, 2]), apart=apart, **HISTORY)
+    load(
+        lake,
         singer.schema(properties=wide),
         singer.record({"id": 1, "name": "a1", "more": "m"}),
         singer.record({"id": 2, "name": "a2", "more": None}),
-        **batch,
+        apart=apart,
+        **HISTORY,
     )
     assert versions(lake) == {1: (["a1", "a1"], True), 2: (["a2"], True)}
     assert [row["more"] for row in lake.rows() if row["_is_current"]] == ["m", None]

@@ -160,8 +160,9 @@ def sequences(rows):
 class Log:
     """A source that remembers what it wrote; its tap sends everything from a position on."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, *, states=0.4):
         self.rng = rng
+        self.states = states
         self.events: list[dict] = []
         self.position = 0
         self.clock = 0
@@ -206,7 +207,7 @@ class Log:
             out.append(
                 singer.record({name: row[name] for name in (*names, "_sdc_deleted_at") if name in row})
             )
-            if self.rng.random() < 0.4:
+            if self.rng.random() < self.states:
                 out.append(singer.state(s={"pos": number + 1}))
         out.append(singer.state(s={"pos": len(self.events)}))
         return out
@@ -285,4 +286,25 @@ def test_a_history_by_number_holds_each_change_once(lake, singer, crash, seed):
         expected: dict = {}
         for event in log.events:
             expected.setdefault(event["id"], []).append(None if "gone" in event else event["name"])
+        assert sequences(stored(lake)) == expected
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_history_by_arrival_holds_each_change_once_when_the_tap_says_where_it_began(
+    lake, singer, crash, seed
+):
+    rng = random.Random(seed)
+    log = Log(rng, states=1)
+    for _ in range(ROUNDS):
+        log.write()
+        messages = log.messages(singer, ("id", "name"), None)
+        if not run(lake, rng, crash, messages, may_crash=rng.random() < 0.5, load_method="history"):
+            continue
+        log.position = len(log.events)
+        expected: dict = {}
+        for event in log.events:
+            states = expected.setdefault(event["id"], [])
+            name = None if "gone" in event else event["name"]
+            if not states or states[-1] != name:
+                states.append(name)
         assert sequences(stored(lake)) == expected
