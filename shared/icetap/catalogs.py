@@ -131,13 +131,31 @@ def open_catalog(settings: Mapping[str, Any], *, root: Path | None = None, creat
         )
     except Exception as error:
         # The cause's own text may hold an address with a password, so only its kind is told.
-        raise faults.explained(error) or ConfigurationError(
-            f"The catalog {resolved.name!r} cannot be opened ({type(error).__name__}). Check the settings 'catalog' "
-            "and 'warehouse', and that the catalog's server can be reached with these credentials."
+        raise (
+            faults.explained(error)
+            or _of_a_missing_package(error)
+            or ConfigurationError(
+                f"The catalog {resolved.name!r} cannot be opened ({type(error).__name__}). Check the settings 'catalog' "
+                "and 'warehouse', and that the catalog's server can be reached with these credentials."
+            )
         ) from error
     _hide_secrets(catalog)
     catalog.properties[RETRIES_PROPERTY] = str(patience.max_retries)
     return _with_patience(catalog, patience)
+
+
+def _of_a_missing_package(error: Exception) -> ConfigurationError | None:
+    """What to install, for a catalog whose package is not among those that every installation has."""
+    missing = next(
+        (one for one in (error, error.__cause__, error.__context__) if isinstance(one, ImportError)), None
+    )
+    if missing is None:
+        return None
+    return ConfigurationError(
+        f"The catalog needs the Python package {(missing.name or 'of its type')!r}, which is not installed. Add it to the "
+        "plug-in's 'pip_url': for PostgreSQL the extra 'catalog-postgres' of icetap, for others the extra of pyiceberg "
+        "that has the name of their type."
+    )
 
 
 def _load(resolved: CatalogSettings, *, timeout_seconds: float, patience: Patience) -> Catalog:

@@ -1,5 +1,7 @@
 """The loader's settings as a catalog."""
 
+import sys
+
 import pytest
 
 from icetap.catalogs import catalog_settings, open_catalog
@@ -95,3 +97,17 @@ def test_a_catalog_that_cannot_be_opened_is_told_without_its_address():
 
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(catalog_settings(settings))
+
+
+def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+
+    with pytest.raises(ConfigurationError, match=r"'psycopg2', which is not installed.* 'catalog-postgres'"):
+        open_catalog({"catalog": {"type": "sql", "uri": "postgresql+psycopg2://u:p@127.0.0.1:1/d"}})
+
+
+def test_a_catalog_whose_own_package_is_missing_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    with pytest.raises(ConfigurationError, match=r"'boto3', which is not installed.* extra of pyiceberg"):
+        open_catalog({"catalog": {"type": "glue"}})
