@@ -26,6 +26,8 @@ FULL_READ = "icetap.full-read"
 """Table property: the run that last made the table a complete read of its source, and when (seconds since 1970)."""
 KEYS = "icetap.keys"
 STREAM = "icetap.stream"
+DELETED_AT = "icetap.deleted-at"
+"""Table property: when a delete by key was last committed, in seconds since 1970; it may have met no row."""
 
 COMMIT_ATTEMPTS = 12
 
@@ -45,6 +47,8 @@ class LoadedTable:
         """What the table remembers of its columns' names, as JSON."""
         self.version: str | None = None
         """The version whose rows are being loaded; it becomes the table's with the next commit."""
+        self.deletes_came = False
+        """Whether rows came since the last commit that delete their key."""
         self._stream = stream
         self._run = run
         self._counts = counts
@@ -160,6 +164,7 @@ class LoadedTable:
             return {
                 **({REPLAY: replay.replay_id} if replay else {name: text}),
                 **({FULL_READ: json.dumps(full_read)} if full_read else {}),
+                **({DELETED_AT: str(time.time())} if self.deletes_came else {}),
                 **{key: value for key, value in others.items() if value and value != stored.get(key)},
             }
 
@@ -212,6 +217,7 @@ class LoadedTable:
     def _landed(self, snapshot_id: int | None, change: Change) -> None:
         self._fence = self.table.properties.get(bookmarks.property_name(self._run.pipeline))
         self._known = keys_and_names(self.table)
+        self.deletes_came = False
         if self._run.replay is not None:
             self._run.replay.head = self.head
         self.position = bookmarks.read_position(self.table.metadata, self._run.pipeline)

@@ -349,6 +349,7 @@ class Loader:
         if evolution is not stream.evolution:
             self._evolve(stream, evolution)
         losses = Losses(stream.load.counts.discarded, stream.load.counts.nulled)
+        stream.load.target.deletes_came |= deleted is not None
         stream.load.write(
             conform(batch, evolution, losses=losses),
             deleted=deleted,

@@ -17,7 +17,7 @@ from target_iceberg.contract import conform, plan_evolution, with_overflow
 from target_iceberg.decode import StreamDecoder
 from target_iceberg.joins import as_key, engine, joinable, key_names, numbered, reader
 from target_iceberg.key_ranges import KeyRanges
-from target_iceberg.loaded_table import FULL_READ
+from target_iceberg.loaded_table import DELETED_AT, FULL_READ
 from target_iceberg.reader import Run
 from target_iceberg.row_lane import UnfitLineError, parse_record
 
@@ -38,7 +38,7 @@ class Fate(enum.Enum):
     LOAD = "loaded"
     NEWER = "left out, as the table has a newer row of its key"
     OUT_OF_DATE = "left out, as a complete read has replaced the table since"
-    CONFLICT = "kept, as the table has a row of its key and nothing tells which is newer (see --on-conflict)"
+    CONFLICT = "kept, as nothing tells whether the table has a newer row, or a delete, of its key (see --on-conflict)"
     REFUSED = "kept, as it still does not fit"
 
 
@@ -89,6 +89,7 @@ class Examiner:
         self._on_conflict = {"keep": Fate.CONFLICT, "load": Fate.LOAD, "drop": Fate.NEWER}[on_conflict]
         self._keys = tuple(settings.key_properties or message.get("key_properties") or ())
         self._cursor = next(iter(message.get("bookmark_properties") or ()), None)
+        self._deleted_at = float(table.properties.get(DELETED_AT, 0))
         full_read = json.loads(table.properties.get(FULL_READ, "null"))
         self._full_read: Mapping[str, Any] = full_read or {}
 
@@ -148,11 +149,14 @@ class Examiner:
         (decoded,) = decoder.decode(run)
         refused = {one.line: Verdict(Fate.REFUSED, one.column, one.reason) for one in decoded.rejected}
         fitting = [number for number in range(len(lines)) if number not in refused]
-        fits = iter(self._of_fitting(decoded.batch, [moments[number] for number in fitting]))
+        deletes = [False] * len(fitting) if decoded.deleted is None else decoded.deleted.to_pylist()
+        fits = iter(self._of_fitting(decoded.batch, [moments[number] for number in fitting], deletes))
         for number in range(len(lines)):
             yield refused[number] if number in refused else next(fits)
 
-    def _of_fitting(self, batch: pa.RecordBatch, moments: Sequence[datetime]) -> Iterator[Verdict]:
+    def _of_fitting(
+        self, batch: pa.RecordBatch, moments: Sequence[datetime], deletes: Sequence[bool]
+    ) -> Iterator[Verdict]:
         batch, mapping = self._conformed(batch)
         cursor = mapping.get(self._cursor or "")
         cursors: list[Any] = [None] * batch.num_rows
@@ -165,7 +169,11 @@ class Examiner:
                 self._table, batch, keys=[mapping[key] for key in self._keys], cursor=cursor
             )
         for number, (value, moment) in enumerate(zip(cursors, moments, strict=True)):
-            fate = self._against(stored[number], value, moment) if number in stored else Fate.LOAD
+            fate = Fate.LOAD
+            if number in stored:
+                fate = self._against(stored[number], value, moment)
+            elif self.compares and not deletes[number] and moment.timestamp() < self._deleted_at:
+                fate = self._on_conflict  # its key may have been deleted since
             yield Verdict(fate, cursor=value)
 
     def _conformed(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Mapping[str, str]]:

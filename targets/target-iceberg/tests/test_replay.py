@@ -227,6 +227,19 @@ def test_a_history_gets_the_versions_that_were_refused_in_their_place(lake, quar
     assert [row["_is_current"] for row in versions] == [False, False, True]
 
 
+@pytest.mark.parametrize("is_stored", [True, False], ids=["a-row-that-was-there", "a-row-that-never-came"])
+def test_a_key_that_was_deleted_since_does_not_come_back_by_itself(lake, quarantined, is_stored):
+    quarantined({"id": 9, "v": 9, "at": day(1)}, *([{"id": 1, "v": 1, "at": day(1)}] if is_stored else []))
+    quarantined({"id": 1, "v": "x", "at": day(2)})
+    quarantined({"id": 1, "_sdc_deleted_at": day(3)}, {"id": 9, "v": 10, "at": day(3)})
+    quarantined({"id": 2, "v": "y", "at": day(4)}, v=LONG)
+    quarantined(v=TEXT)
+    assert fates(replayed(lake)) == {"CONFLICT": 1, "LOAD": 1}
+    assert lake.ids() == [2, 9]
+    assert fates(replayed(lake, on_conflict="load")) == {"LOAD": 1}
+    assert lake.ids() == [1, 2, 9]
+
+
 # --- streams without keys -----------------------------------------------------------------------------------
 
 
