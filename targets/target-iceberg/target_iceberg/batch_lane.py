@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,8 @@ class BatchLane:
         self._maps = maps
         self._pool = pool
         self._staged: defaultdict[str, list[str]] = defaultdict(list)
-        self._kept: defaultdict[str, int] = defaultdict(int)
+        self.kept: Counter[str] = Counter()
+        """Per stream: files that were read and stay, as their names tell of no run."""
 
     def decoded(
         self, message: Mapping[str, Any], *, decoder: StreamDecoder, line: int
@@ -83,11 +84,6 @@ class BatchLane:
         for name in self._staged.pop(stream, ()):
             self._files.delete(name)
 
-    @property
-    def kept(self) -> Mapping[str, int]:
-        """Per stream: files that were read and stay, as their names tell of no run."""
-        return self._kept
-
     def _settle(self, name: str, stream: str) -> None:
         if is_read_once(name):
             # Its rows are staged. After a crash the tap sends them again, in a file of another name.
@@ -95,7 +91,7 @@ class BatchLane:
         elif carries_run(name, stream=stream):
             self._staged[stream].append(name)
         else:
-            self._kept[stream] += 1
+            self.kept[stream] += 1
 
     def _rows(
         self, file: BinaryIO, message: Mapping[str, Any], *, encoding: str, decoder: StreamDecoder

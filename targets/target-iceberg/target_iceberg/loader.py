@@ -441,6 +441,8 @@ class Loader:
         for stream in self._streams.values():
             stream.load.job.is_cut_short = is_cut_short
             self._commit(stream, at_end=True)
+            if kept := self._batches.kept[stream.load.name]:
+                stream.load.job.warn(f"left {kept} BATCH files where they are: their names tell of no run")
         with self._termination.held_back():
             self._print_state()
         failures = list(self._failures())

@@ -8,11 +8,13 @@ import random
 import string
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from icetap.errors import StateError
 from icetap.testing.tables import table_findings
@@ -397,7 +399,10 @@ class World:
         expected = self.expected()
         wanted = canonical(expected.to_pylist())
         for name, rows in readers(table).items():
-            assert canonical(rows) == wanted, f"{name} does not agree with the model"
+            found = canonical(rows)
+            if found != wanted:
+                differing = [pair for pair in zip_longest(found, wanted) if pair[0] != pair[1]]
+                pytest.fail(f"{name} and the model differ in {len(differing)} rows, at first {differing[:2]}")
         for stream in self.log.streams:
             log = self.lake.table(stream)
             assert table_findings(log) == []

@@ -175,9 +175,11 @@ def test_a_file_of_the_sdk_is_deleted_after_the_commit_and_one_of_somebody_never
     rooted.ok(singer.schema("t"), batch(named, stream="t"), batch(other, stream="t"), singer.state(t=1))
     assert named.exists(), "it carries the name of another stream"
 
-    rooted.ok(singer.schema(), batch(named), batch(other), singer.state(s=1))
+    outcome = rooted.ok(singer.schema(), batch(named), batch(other), singer.state(s=1))
     assert not named.exists()
     assert other.exists()
+    (warning,) = outcome.stream()["warnings"]
+    assert warning.startswith("stream 's' left 1 BATCH files")
 
 
 def test_files_stay_while_their_rows_are_not_in_the_table(rooted, singer, folder):
