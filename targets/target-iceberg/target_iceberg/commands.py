@@ -261,10 +261,21 @@ def _confirm(question: str, *, yes: bool) -> None:
     show_default=True,
     help="What to do with a row whose key is in the table, when nothing tells which of the two is newer.",
 )
+@click.option(
+    "--distinct",
+    is_flag=True,
+    help="Load a row once that several runs have refused; for streams without keys.",
+)
 @as_json
 @on_a_lake
 def replay_rejected(
-    session: Session, *, streams: tuple[str, ...], dry_run: bool, on_conflict: str, wants_json: bool
+    session: Session,
+    *,
+    streams: tuple[str, ...],
+    dry_run: bool,
+    on_conflict: str,
+    distinct: bool,
+    wants_json: bool,
 ) -> None:
     """Load refused rows again, after the settings, the SCHEMA or the loader were mended.
 
@@ -282,6 +293,7 @@ def replay_rejected(
             pipeline=pipeline_name(session.config),
             termination=session.termination,
             on_conflict=on_conflict,
+            is_distinct=distinct,
             is_dry_run=dry_run,
         ).told()
         for table in session.tables(streams)

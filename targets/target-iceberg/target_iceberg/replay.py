@@ -27,7 +27,7 @@ from target_iceberg.quarantine import REPLAY_ID, find_quarantine
 from target_iceberg.reader import Message
 from target_iceberg.reader import Run as RecordRun
 from target_iceberg.refused_rows import RefusedRows, TakenOverError, marked
-from target_iceberg.replay_verdicts import GOES, Examiner, Fate, Verdict, record_line
+from target_iceberg.replay_verdicts import GOES, Examiner, Fate, Repetitions, Verdict, record_line
 from target_iceberg.retrying import until_settled
 from target_iceberg.run import MovedDuringReplayError, Replay
 from target_iceberg.settings import stream_settings
@@ -75,6 +75,7 @@ class StreamReplay:
         pipeline: The pipeline's name, for the tables' names.
         termination: Ends the process between two groups.
         on_conflict: See `Examiner`.
+        is_distinct: Load a row once that several runs have refused.
         is_dry_run: Look only.
     """
 
@@ -87,8 +88,10 @@ class StreamReplay:
         pipeline: str,
         termination: Termination,
         on_conflict: str = "keep",
+        is_distinct: bool = False,
         is_dry_run: bool = False,
     ) -> None:
+        self._repetitions = Repetitions() if is_distinct else None
         self._catalog = catalog
         self._config = config
         self._table = table
@@ -229,7 +232,13 @@ class StreamReplay:
         )
 
     def _examined(self, message: Mapping[str, Any], group: pa.Table) -> list[Verdict]:
-        examiner = Examiner(self._table, message, settings=self._settings, on_conflict=self._on_conflict)
+        examiner = Examiner(
+            self._table,
+            message,
+            settings=self._settings,
+            on_conflict=self._on_conflict,
+            repetitions=self._repetitions,
+        )
         return examiner.examine(group)
 
     def _load(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,12 @@ class Fate(enum.Enum):
     LOAD = "loaded"
     NEWER = "left out, as the table has a newer row of its key"
     OUT_OF_DATE = "left out, as a complete read has replaced the table since"
+    REPEATED = "left out, as another run had refused the same row before"
     CONFLICT = "kept, as nothing tells whether the table has a newer row, or a delete, of its key (see --on-conflict)"
     REFUSED = "kept, as it still does not fit"
 
 
-GOES = frozenset({Fate.LOAD, Fate.NEWER, Fate.OUT_OF_DATE})
+GOES = frozenset({Fate.LOAD, Fate.NEWER, Fate.OUT_OF_DATE, Fate.REPEATED})
 """The fates of rows that leave the quarantine."""
 
 
@@ -65,6 +67,18 @@ class StoredRow:
     received_at: datetime | None
 
 
+class Repetitions:
+    """Which run was the first to refuse a row; holds a hash of each row that was asked about."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, str] = {}
+
+    def has(self, record: str, run_id: str) -> bool:
+        """Whether another run came before with the same row."""
+        row = hashlib.blake2b(record.encode(errors="backslashreplace"), digest_size=12).digest()
+        return self._first.setdefault(row, run_id) != run_id
+
+
 def record_line(record: str) -> bytes:
     """Return a RECORD line of a refused record; what was refused for its bytes is as it was shown."""
     return b'{"type": "RECORD", "record": ' + record.encode(errors="backslashreplace") + b"}\n"
@@ -78,11 +92,19 @@ class Examiner:
         message: The stream's SCHEMA.
         settings: The stream's settings.
         on_conflict: `keep`, `load` or `drop` rows that may be older than what the table has.
+        repetitions: Load a row once that several runs have refused; None loads each.
     """
 
     def __init__(
-        self, table: Table, message: Mapping[str, Any], *, settings: StreamSettings, on_conflict: str = "keep"
+        self,
+        table: Table,
+        message: Mapping[str, Any],
+        *,
+        settings: StreamSettings,
+        on_conflict: str = "keep",
+        repetitions: Repetitions | None = None,
     ) -> None:
+        self._repetitions = repetitions
         self._table = table
         self._message = message
         self._settings = settings
@@ -130,7 +152,16 @@ class Examiner:
             moments = rows.column("rejected_at").take(pa.array(places)).to_pylist()
             for place, verdict in zip(places, self._of_lines(lines, moments), strict=True):
                 verdicts[place] = verdict
-        return [verdict for verdict in verdicts if verdict is not None]
+        found = [verdict for verdict in verdicts if verdict is not None]
+        if self._repetitions is None:
+            return found
+        runs = rows.column("run_id").to_pylist()
+        return [
+            Verdict(Fate.REPEATED)
+            if verdict.fate is Fate.LOAD and self._repetitions.has(record, run_id)
+            else verdict
+            for verdict, record, run_id in zip(found, records, runs, strict=True)
+        ]
 
     def _is_out_of_date(self, run_id: str, at: datetime) -> bool:
         return (

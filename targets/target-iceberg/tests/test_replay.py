@@ -252,6 +252,18 @@ def test_rows_without_keys_are_appended_once(lake, singer, quarantined):
     assert lake.ids() == [1, 1, 2]
 
 
+@pytest.mark.parametrize("group", [2, 1000], ids=["in-groups", "at-once"])
+def test_a_row_that_several_runs_refused_is_loaded_once_by_choice(lake, quarantined, monkeypatch, group):
+    monkeypatch.setattr(refused_rows, "GROUP_ROWS", group)
+    first = [{"id": 1, "v": "x"}, {"id": 1, "v": "x"}, {"id": 2, "v": "y"}]
+    quarantined(*first, keys=())
+    quarantined(*first, {"id": 3, "v": "z"}, keys=())  # its repetition
+    quarantined(v=TEXT, keys=())
+    assert fates(replayed(lake, is_distinct=True)) == {"LOAD": 4, "REPEATED": 3}
+    assert lake.ids() == [1, 1, 2, 3]
+    assert waiting(lake) == []
+
+
 def test_a_run_after_a_replay_goes_on_where_the_last_one_was(lake, singer):
     schema = singer.schema(properties={**ID, "v": LONG}, keys=[], cursor="id")
     text = singer.schema(properties={**ID, "v": TEXT}, keys=[], cursor="id")
