@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.transforms import IdentityTransform, UnknownTransform, VoidTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import StructType
 
 from icetap.errors import DataError
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionField, PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.transforms import Transform
-    from pyiceberg.types import IcebergType
+    from pyiceberg.types import IcebergType, StructType
 
 LONGEST_FOLDER = 160
 """Bytes of a partition's folder name; file systems allow 255."""
@@ -176,6 +175,8 @@ def path_to(field_id: int, struct: StructType) -> list[str]:
     for field in struct.fields:
         if field.field_id == field_id:
             return [field.name]
-        if isinstance(field.field_type, StructType) and (below := path_to(field_id, field.field_type)):
-            return [field.name, *below]
+        if field.field_type.is_struct:
+            below = path_to(field_id, cast("StructType", field.field_type))
+            if below:
+                return [field.name, *below]
     return []

@@ -25,7 +25,6 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import sanitize_column_names
-from pyiceberg.types import UUIDType
 
 from icetap.types import schema_from_iceberg
 from target_iceberg.arrangement import Arrangement
@@ -246,7 +245,7 @@ def _ids_of_uuids(schema: Schema) -> frozenset[int]:
     Iceberg 1.11 leaves out files and row groups that hold the UUID asked for (seen 2026-11-21).
     """
     fields = (schema.find_field(field_id) for field_id in schema.field_ids)
-    return frozenset(field.field_id for field in fields if isinstance(field.field_type, UUIDType))
+    return frozenset(field.field_id for field in fields if str(field.field_type) == "uuid")
 
 
 class _OpenFile:
