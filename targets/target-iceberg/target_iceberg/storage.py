@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 DELETING_THREADS = 8
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_BUCKET_SCHEMES = frozenset({"s3a", "s3n"})
+_PLACES = (
+    "write.data.path",
+    "write.metadata.path",
+    "write.object-storage.path",
+    "write.folder-storage.path",
+)
+"""Table properties that put files elsewhere than under the location."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +73,15 @@ class Storage:
         scheme = _SCHEME.match(table.location())
         self._scheme = scheme.group(1).lower() if scheme else "file"
         self._location = table.location()
+        places = [
+            self.root,
+            *(plain_path(table.properties[name]) for name in _PLACES if name in table.properties),
+        ]
+        self._places = tuple(f"{place.rstrip('/')}/" for place in places)
 
     def covers(self, location: str) -> bool:
-        """Whether a file lies under the table's location."""
-        return plain_path(location).startswith(self.root + "/")
+        """Whether a file lies where this table's own files are written."""
+        return plain_path(location).startswith(self._places)
 
     def files(self) -> Iterator[StoredFile]:
         """Yield every file under the table's location, folder by folder; links are not followed."""

@@ -97,6 +97,14 @@ def test_a_quarantine_is_looked_after_with_its_table(lake, singer, call):
     assert report["tables"][1]["after"]["files"] == 1
 
 
+def test_the_table_of_runs_is_looked_after_with_all_the_others(lake, singer, call):
+    for number in range(6):
+        lake.ok(singer.schema(), singer.records([number]), run_log=True)
+    report = json.loads(call("maintain", "--json").output)
+    assert [one["table"] for one in report["tables"]] == ["raw.s", "icetap.runs"]
+    assert (report["tables"][1]["before"]["files"], report["tables"][1]["after"]["files"]) == (6, 1)
+
+
 @pytest.mark.parametrize("command", ["maintain", "inspect", "reset"])
 def test_a_stream_that_was_never_loaded_is_refused_with_the_nearest(lake, singer, call, command):
     lake.ok(singer.schema("orders"), singer.records([1], "orders"))

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from pyiceberg.expressions import StartsWith
 
+from icetap.testing.lakes import s3_for_anybody
 from icetap.testing.tables import table_findings
 from target_iceberg.compaction import CompactionOptions, plan_groups
 from target_iceberg.maintenance import Maintenance, MaintenanceOptions, counts
@@ -390,3 +391,29 @@ def test_a_table_that_shares_its_location_is_not_swept(lake, singer):
     report = maintain(lake)
     assert "shares its location" in report.notes[0]
     assert orphan.exists()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with s3_for_anybody(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+def test_tables_in_an_object_store_are_looked_after_too(lake, singer, store):
+    uri = f"sqlite:///{lake.folder / 'catalog.db'}"
+    lake.config = {"warehouse": store.warehouse, "catalog": {"type": "sql", "uri": uri, **store.properties()}}
+    upserted(lake, singer, 6)
+    before = lake.names()
+    report = maintain(lake, sweep=False)
+    assert (report.after["delete_files"], report.after["snapshots"]) == (0, 1)
+    assert report.expiry.files > 10
+    table = lake.table()
+    orphan = f"{table.location()}/data/deep/left over.parquet"
+    with table.io.new_output(orphan).create() as file:
+        file.write(b"left over")
+    assert sweep(table, older_than=3 * DAY, pause=lambda _: None).files == 0
+    swept = sweep(table, older_than=-DAY, pause=lambda _: None)  # an object's time cannot be set back
+    assert swept.paths == [plain_path(orphan)]
+    assert not table.io.new_input(orphan).exists()
+    assert lake.names() == before
+    assert table_findings(lake.table()) == []
