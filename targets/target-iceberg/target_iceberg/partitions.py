@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pyiceberg.transforms import Transform
     from pyiceberg.types import IcebergType, StructType
 
+MOST_PARTITIONS = 50_000
+"""Partitions that one commit may touch: each is a file of its own, and what is known of it is held in memory."""
+
 LONGEST_FOLDER = 160
 """Bytes of a partition's folder name; file systems allow 255."""
 
@@ -102,6 +105,12 @@ class Partitioner:
 
     def _number(self, key: tuple[Any, ...], values: tuple[Any, ...]) -> int:
         if key not in self._numbers:
+            if len(self.partitions) >= MOST_PARTITIONS:
+                raise DataError(
+                    f"the rows of one commit fall into more than {MOST_PARTITIONS:,} partitions "
+                    f"({', '.join(field.name for field in self._spec.fields)}), each with a file of its own. "
+                    "Choose a coarser 'partition_by', such as month(…) or bucket(64, …), or a smaller 'batch_size_mb'."
+                )
             self._numbers[key] = len(self.partitions)
             self.partitions.append(Partition(self._spec, self._schema, values))
         return self._numbers[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from decimal import Decimal
 from uuid import UUID
@@ -201,6 +202,26 @@ def test_buckets_are_those_of_the_specification(name, value, hashed):
     most = 2**31 - 1
     derived = DerivedColumn(1, BucketTransform(most), field)
     assert derived.stored(batch).to_pylist() == [hashed & most]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()], ids=str)
+def test_floats_that_are_equal_but_not_the_same_have_partitions_of_their_own(lake, kind):
+    values = [0.0, -0.0, math.nan, None, 0.0, -0.0, math.nan]
+    batch = pa.RecordBatch.from_arrays([pa.arange(0, 7), pa.array(values, kind)], names=["n", "v"])
+    lake.catalog.create_namespace("t")
+    table = lake.catalog.create_table(("t", "t"), schema=iceberg_schema(list(batch.schema)))
+    with table.update_spec() as update:
+        update.add_field("v", "identity")
+    files = load(table, batch)
+    assert [repr(one.partition[0]) for one in files] == ["0.0", "-0.0", "nan", "None"]
+    assert [repr(task.file.partition[0]) for task in table.scan().plan_files()] == [
+        "0.0",
+        "-0.0",
+        "nan",
+        "None",
+    ]
+    told = pa.Table.from_batches(read_table(table)).sort_by("n")["v"].to_pylist()
+    assert [repr(one) for one in told] == [repr(one) for one in values]
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)

@@ -8,7 +8,7 @@ import pytest
 
 from icetap.errors import ConfigurationError
 from icetap.tables import read_table
-from target_iceberg import layout, loaded_table
+from target_iceberg import layout, loaded_table, partitions
 
 EVENTS = {
     "id": {"type": "integer"},
@@ -339,3 +339,11 @@ def test_a_partition_column_may_be_widened(lake, singer):
             (2, 2**40, "123456789012345678.25"),
             (3, None, "3.00"),
         ]
+
+
+def test_a_partitioning_that_makes_a_file_of_every_row_is_refused(lake, singer, monkeypatch):
+    monkeypatch.setattr(partitions, "MOST_PARTITIONS", 100)
+    outcome = lake.load(singer.schema(), singer.records(range(101)), partition_by=["id"])
+    assert "fall into more than 100 partitions (id)" in str(outcome.error)
+    assert lake.ids() == []
+    assert not list(lake.folder.glob("warehouse/**/*.parquet"))

@@ -14,6 +14,7 @@ from pyiceberg.table.sorting import NullOrder
 from pyiceberg.transforms import IdentityTransform
 
 from icetap.errors import ConfigurationError
+from icetap.tables import read_data_file
 from icetap.types import iceberg_schema, schema_from_iceberg
 from target_iceberg.writer import DataFileWriter, WriterOptions
 
@@ -159,3 +160,56 @@ def test_values_of_each_type_have_their_order(lake, name, way, memory):
     told = list(zip(keys, rows["n"].to_pylist(), strict=True))
     assert told == sorted(told), "equal values stay in the order they came"
     assert [shown(came[n]) for _, n in told] == [shown(value) for value in rows["v"].to_pylist()]
+
+
+NESTED = {
+    "things": pa.list_(pa.struct([("a", pa.int64()), ("b", pa.string())])),
+    "named": pa.map_(pa.string(), pa.struct([("p", pa.decimal128(20, 3))])),
+    "deep": pa.struct([("x", pa.struct([("y", pa.list_(pa.float64()))])), ("u", pa.string())]),
+}
+
+
+def nested_rows(count):
+    draw = random.Random(2)
+    for n in range(count):
+        things = [{"a": draw.randrange(9), "b": None}, None, {"a": None, "b": "\U0001f600"}]
+        x = draw.choice([None, {"y": None}, {"y": []}, {"y": [0.1, None]}])
+        yield {
+            "n": n,
+            "key": draw.choice([None, "a", "b", "c"]),
+            "things": draw.choice([None, [], things[: draw.randrange(4)]]),
+            "named": draw.choice([None, [], [("k", {"p": Decimal("1.001")}), ("l", None)]]),
+            "deep": draw.choice([None, {"x": x, "u": draw.choice([None, "u"])}]),
+        }
+
+
+@pytest.mark.parametrize("memory", [32 * 2**20, 4096], ids=["in-memory", "spilled"])
+@pytest.mark.parametrize("sort", [True, False], ids=["sorted", "partitioned"])
+def test_nested_values_come_through_as_they_were(lake, sort, memory):
+    fields = [("n", pa.int64()), ("key", pa.string()), *NESTED.items()]
+    lake.catalog.create_namespace("t")
+    table = lake.catalog.create_table(("t", "t"), schema=iceberg_schema([pa.field(*one) for one in fields]))
+    if sort:
+        with table.update_sort_order() as update:
+            update.asc("key", IdentityTransform(), NullOrder.NULLS_LAST)
+    else:
+        with table.update_spec() as update:
+            update.add_field("key", "identity")
+    schema = schema_from_iceberg(table.schema())
+    rows = list(nested_rows(600))
+    options = WriterOptions("0" * 12, memory_bytes=memory)
+    writer = DataFileWriter(table, schema=table.schema(), options=options)
+    for start in range(0, len(rows), 50):
+        writer.write(pa.RecordBatch.from_pylist(rows[start : start + 50], schema=schema))
+    told = [
+        row
+        for one in writer.close()
+        for part in read_data_file(table.io, one, table.schema())
+        for row in part.to_pylist()
+    ]
+    right = pa.RecordBatch.from_pylist(rows, schema=schema).to_pylist()
+    assert sorted(told, key=lambda row: row["n"]) == right
+    if sort:
+        assert [row["n"] for row in told] == [
+            row["n"] for row in sorted(right, key=lambda row: (row["key"] is None, row["key"] or ""))
+        ]
