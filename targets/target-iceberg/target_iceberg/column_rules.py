@@ -20,7 +20,7 @@ NULL = "null"
 
 _SEVERITY = ("skip", "quarantine", "fail")
 _OPTIONS = {"schema_policy": SCHEMA_POLICIES, "on_rejected": ON_REJECTED}
-_OWN_COLUMNS = "_sdc_"
+_OWN_COLUMNS = ("_sdc_", "_valid_from", "_valid_to", "_is_current")
 """Columns that the loader adds because a setting asks for them; nothing of them is ever left out."""
 
 

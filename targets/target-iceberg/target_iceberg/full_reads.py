@@ -138,7 +138,9 @@ class FullRead:
                 mark = pa.scalar(job.load_time, TIMESTAMPTZ) if job.keeps_deleted else None
                 found.spool_into(spool, mark=mark, keeps_gone=is_partial)
                 gone = 0 if is_partial else found.gone
-            prepared = prepare(job, spool, is_truth=True)
+            prepared = prepare(job, spool, came=spool.rows, is_truth=True)
+            if prepared.spool is not spool:
+                spool.close()
             return replace(
                 prepared,
                 unchanged=prepared.unchanged + found.unchanged,

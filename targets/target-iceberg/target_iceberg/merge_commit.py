@@ -37,12 +37,15 @@ class Prepared:
     repeated: int = 0
 
 
-def prepare(job: Job, spool: Spool, *, is_truth: bool = False, comes_again: bool = False) -> Prepared:
+def prepare(
+    job: Job, spool: Spool, *, came: int, is_truth: bool = False, comes_again: bool = False
+) -> Prepared:
     """Make rows into what the table keeps of them: themselves, marked ones, or versions.
 
     Args:
         job: The stream.
-        spool: The rows that came.
+        spool: The rows.
+        came: How many of them came; more may have been made of stored ones, for an older head of the table.
         is_truth: Whether they are what a complete full read differs in.
         comes_again: Whether they may be changes that the table has been through.
     """
@@ -53,9 +56,8 @@ def prepare(job: Job, spool: Spool, *, is_truth: bool = False, comes_again: bool
         found = spool_versions(table, spool, versions, schema=schema, rules=rules)
         return Prepared(versions, deleted=found.closed, unchanged=found.unchanged, repeated=found.late)
     if job.keeps_deleted:
-        rows = spool.rows
-        marked = mark_deleted(table, spool, schema=schema)
-        return Prepared(spool, made=spool.rows - rows, deleted=marked)
+        marked = mark_deleted(table, spool, came=came, schema=schema)
+        return Prepared(spool, made=spool.rows - came, deleted=marked)
     return Prepared(spool)
 
 
@@ -70,48 +72,65 @@ def commit_merge(
         is_full_read: These rows are all there is: commit even when none changes.
         is_open: No STATE covers the rows yet.
     """
-    plan: MergePlan | None = None
-    prepared: Prepared | None = None
-    written: WrittenMerge | None = None
-    target = job.target
+    merge = _Merge(job, preparing)
 
     def build() -> Change | None:
-        nonlocal plan, prepared, written
-        if written is not None:
-            written.discard(target.table)
-            written = None
-        prepared = preparing()
-        schema = target.schema_stage.schema
-        plan = plan_merge(
-            target.table,
-            prepared.spool,
-            schema=schema,
-            skip_unchanged=job.settings.skip_unchanged,
-            mode=job.settings.merge_mode,
-        )
-        if plan.changes_nothing:
-            return target.change(has_snapshot=False, is_full_read=True) if is_full_read else None
-        written = write_merge(target.table, plan, prepared.spool, schema=schema, options=job.options)
-        return target.change(
+        written = merge.plan_and_write()
+        if written is None:
+            return job.target.change(has_snapshot=False, is_full_read=True) if is_full_read else None
+        return job.target.change(
             added=written.added,
             added_deletes=written.added_deletes,
             removed=written.removed,
             removed_deletes=written.removed_deletes,
-            parent=target.head,
+            parent=job.target.head,
             is_full_read=is_full_read,
             is_open=is_open,
         )
 
-    target.commit(build)
-    if plan is not None and prepared is not None:
-        _count(job, plan, prepared)
+    job.target.commit(build)
+    merge.count()
+
+
+class _Merge:
+    """A merge that may be planned several times, until a commit of it lands."""
+
+    def __init__(self, job: Job, preparing: Callable[[], Prepared]) -> None:
+        self._job = job
+        self._preparing = preparing
+        self._prepared: Prepared | None = None
+        self._plan: MergePlan | None = None
+        self._written: WrittenMerge | None = None
+
+    def plan_and_write(self) -> WrittenMerge | None:
+        """Return the files of the merge on the table as it is; None when no row changes."""
+        job, table = self._job, self._job.target.table
+        if self._written is not None:
+            self._written.discard(table)
+            self._written = None
+        self._prepared = self._preparing()
+        schema = job.target.schema_stage.schema
+        self._plan = plan_merge(
+            table,
+            self._prepared.spool,
+            schema=schema,
+            skip_unchanged=job.settings.skip_unchanged,
+            mode=job.settings.merge_mode,
+        )
+        if not self._plan.changes_nothing:
+            self._written = write_merge(
+                table, self._plan, self._prepared.spool, schema=schema, options=job.options
+            )
+        return self._written
+
+    def count(self) -> None:
+        """Tell the report, and forget the rows."""
+        counts, plan, prepared = self._job.counts, self._plan, self._prepared
+        if plan is None or prepared is None:
+            return
+        counts.inserted += len(plan.rows)
+        counts.updated += plan.updated - prepared.deleted
+        counts.deleted += plan.deleted + prepared.deleted
+        counts.unchanged += plan.unchanged + prepared.unchanged
+        counts.repeated += plan.superseded - prepared.made + prepared.repeated
         prepared.spool.close()
-
-
-def _count(job: Job, plan: MergePlan, prepared: Prepared) -> None:
-    counts = job.counts
-    counts.inserted += len(plan.rows)
-    counts.updated += plan.updated - prepared.deleted
-    counts.deleted += plan.deleted + prepared.deleted
-    counts.unchanged += plan.unchanged + prepared.unchanged
-    counts.repeated += max(plan.superseded - prepared.made, 0) + prepared.repeated

@@ -137,7 +137,8 @@ class Merging:
             return
         comes_again = bool(self.comes_again)
         is_open = self._is_uncovered and self._job.run.ledger.was_seen
-        commit_merge(self._job, lambda: prepare(self._job, spool, comes_again=comes_again), is_open=is_open)
+        job, came = self._job, spool.rows
+        commit_merge(job, lambda: prepare(job, spool, came=came, comes_again=comes_again), is_open=is_open)
         spool.close()
 
     def discard(self) -> None:

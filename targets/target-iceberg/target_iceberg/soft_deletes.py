@@ -32,7 +32,7 @@ def with_mark(batch: pa.RecordBatch, times: pa.Array) -> pa.RecordBatch:
     return batch.set_column(place, batch.schema.field(place), marks)
 
 
-def mark_deleted(table: Table, spool: Spool, *, schema: Schema) -> int:
+def mark_deleted(table: Table, spool: Spool, *, came: int, schema: Schema) -> int:
     """Give each key whose newest row is a delete its row before again, marked, as its newest row.
 
     That is a row that came in the same load, or the stored one. A key that neither has stays deleted.
@@ -40,18 +40,19 @@ def mark_deleted(table: Table, spool: Spool, *, schema: Schema) -> int:
     Args:
         table: The table, freshly loaded.
         spool: The incoming rows; deletes have their time in `_sdc_deleted_at`. Gets the marked rows.
+        came: How many of them came; those behind were made for a head of the table that is no longer the newest.
         schema: The table's columns as they will be.
 
     Returns:
         How many stored rows get a mark that they did not have.
     """
-    deletes = pc.indices_nonzero(spool.deletes).cast(pa.int64())
+    deletes = pc.indices_nonzero(spool.deletes.slice(0, came)).cast(pa.int64())
     if not len(deletes):
         return 0
     tasks = files_with_keys(table, spool, schema=schema)
     marked = 0
     with engine() as database:
-        _find_deleted(database, spool, deletes=deletes, kinds=key_types(schema, spool.keys))
+        _find_deleted(database, spool, came=came, deletes=deletes, kinds=key_types(schema, spool.keys))
         _find_stored(database, live_keys(table, tasks, schema=schema, keys=spool.keys), keys=spool.keys)
         pairs = _ask(database, "SELECT kept, n FROM deleted WHERE kept IS NOT NULL ORDER BY kept")
         for pair in pairs:
@@ -67,7 +68,12 @@ def mark_deleted(table: Table, spool: Spool, *, schema: Schema) -> int:
 
 
 def _find_deleted(
-    database: duckdb.DuckDBPyConnection, spool: Spool, *, deletes: pa.Array, kinds: Sequence[pa.DataType]
+    database: duckdb.DuckDBPyConnection,
+    spool: Spool,
+    *,
+    came: int,
+    deletes: pa.Array,
+    kinds: Sequence[pa.DataType],
 ) -> None:
     """Find the keys whose newest row is a delete (`n`), and the last row before it that is none (`kept`)."""
     names = ", ".join(key_names(spool.keys))
@@ -78,7 +84,8 @@ def _find_deleted(
     database.register("deletes", pa.table({"n": deletes}))
     database.execute(
         f"CREATE TEMP TABLE deleted AS SELECT {names}, max(a.n) AS n, max(a.n) FILTER (WHERE d.n IS NULL) AS kept "
-        f"FROM arrived AS a LEFT JOIN deletes AS d ON a.n = d.n GROUP BY {names} HAVING max(a.n) = max(d.n)"
+        f"FROM (FROM arrived WHERE n < {came}) AS a LEFT JOIN deletes AS d ON a.n = d.n "
+        f"GROUP BY {names} HAVING max(a.n) = max(d.n)"
     )
 
 

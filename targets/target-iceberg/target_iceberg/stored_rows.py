@@ -58,15 +58,10 @@ def live_keys(
         others: Further columns, called `o0` and so on.
     """
     kinds = [joinable(kind) for kind in key_types(schema, keys)]
-    other_fields = zip((f"o{n}" for n in range(len(others))), key_types(schema, others), strict=True)
-    fields = pa.schema(
-        [
-            *zip(key_names(keys), kinds, strict=True),
-            *PLACE,
-            *((f"t{n}", pa.int64()) for n in range(len(times))),
-            *other_fields,
-        ]
-    )
+    time_fields = [(f"t{n}", pa.int64()) for n in range(len(times))]
+    other_fields = [(f"o{n}", kind) for n, kind in enumerate(key_types(schema, others))]
+    key_fields = zip(key_names(keys), kinds, strict=True)
+    fields = pa.schema([*key_fields, *PLACE, *time_fields, *other_fields])
 
     def generate() -> Iterator[pa.RecordBatch]:
         columns = list(dict.fromkeys([*keys, *times, *others]))

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from target_iceberg import loaded_table as module
+
 GONE = "2024-01-02T03:04:05Z"
 GONE_AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 DIFF = {"load_method": "snapshot-diff"}
@@ -481,3 +483,63 @@ def test_an_empty_full_read_that_is_allowed_empties_tables_of_any_size(lake, sin
     lake.ok(read(singer, rows, version=1), **settings)
     lake.ok(singer.schema(), singer.activate(2), singer.activate(2), **settings)
     assert not [row for row in lake.rows() if row.get("_is_current", True)]
+
+
+# --- beside another writer -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Run something between the first plan of the loader and its commit."""
+
+    def install(action):
+        original = module.commit_change
+
+        def commit(table, change, *, stage):
+            monkeypatch.setattr(module, "commit_change", original)
+            action()
+            return original(table, change, stage=stage)
+
+        monkeypatch.setattr(module, "commit_change", commit)
+
+    return install
+
+
+def test_a_snapshot_diff_is_planned_again_on_what_another_writer_left(lake, singer, meanwhile):
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (3, "c")), version=1), pipeline="one", **DIFF)
+    other = [singer.schema(), *[singer.record(row) for row in people((2, "x"), (5, "y"))]]
+    meanwhile(lambda: lake.ok(*other, pipeline="two"))
+    lake.ok(read(singer, people((1, "a"), (2, "b"), (4, "d")), version=2), pipeline="one", **DIFF)
+    assert lake.rows() == people((1, "a"), (2, "b"), (4, "d"))
+
+
+def test_a_soft_delete_marks_the_row_that_another_writer_has_just_written(lake, singer, meanwhile):
+    lake.ok(singer.schema(), singer.records([1, 2]), pipeline="one", **SOFT)
+    meanwhile(lambda: lake.ok(singer.schema(), singer.records([1], name="b"), pipeline="two", **SOFT))
+    outcome = lake.ok(singer.schema(), deletes(singer, 1), pipeline="one", **SOFT)
+    assert marks(lake) == {1: ("b1", GONE_AT), 2: ("a2", None)}
+    assert (outcome.stream()["rows_deleted"], outcome.stream()["rows_updated"]) == (1, 0)
+
+
+def test_versions_of_two_writers_lie_on_one_line(lake, singer, meanwhile):
+    def load_at(day, value, pipeline):
+        row = singer.record({"id": 1, "at": at(day), "v": value})
+        return lake.ok(singer.schema(properties=TIMED, cursor="at"), row, pipeline=pipeline, **HISTORY)
+
+    load_at(1, "a", "one")
+    meanwhile(lambda: load_at(4, "b", "two"))
+    load_at(5, "c", "one")
+    assert timed(lake) == [(1, "a", 1, 4), (1, "b", 4, 5), (1, "c", 5, None)]
+
+
+@pytest.mark.parametrize("settings", [SOFT, HISTORY], ids=["soft", "history"])
+def test_a_contract_does_not_leave_out_the_columns_of_the_loader(lake, singer, settings):
+    rules = {"schema_policy": "discard", "streams": {"s": {"columns": {"_*": {"schema_policy": "discard"}}}}}
+    lake.ok(singer.schema(), singer.records([1, 2]), **rules, **settings)
+    lake.ok(singer.schema(), deletes(singer, 1), **rules, **settings)
+    live = [
+        row["id"]
+        for row in stored(lake)
+        if row.get("_sdc_deleted_at") is None and row.get("_is_current", True)
+    ]
+    assert (live, len(stored(lake))) == ([2], 2)
