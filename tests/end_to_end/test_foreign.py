@@ -95,6 +95,27 @@ def test_a_tap_of_the_sdk_of_2024_loads_and_loads_again(tmp_path, api):
     assert len(lake.snapshots(tmp_path / "warehouse", "items")) == 1
 
 
+def test_batches_of_a_tap_of_the_sdk_of_2024_are_loaded_and_deleted(tmp_path, api):
+    tap = foreign("tap-rest-api-msdk", "tap-rest-api-msdk==1.4.2", "setuptools<81")
+    stream = {
+        "name": "items",
+        "path": "/items.json",
+        "primary_keys": ["id"],
+        "records_path": "$[*]",
+        "num_inference_records": 25,
+    }
+    root = tmp_path / ".meltano" / "run" / "icetap-batches"  # the loader's default, in a project
+    root.mkdir(parents=True, mode=0o700)
+    batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": root.as_uri()}}
+    done = load(
+        tmp_path, tap, {"api_url": api, "streams": [stream], "batch_config": {**batches, "batch_size": 10}}
+    )
+    done.require()
+    assert done.lines < len(ITEMS)
+    assert loaded(tmp_path, "items") == EVERY_ITEM
+    assert list(root.iterdir()) == []
+
+
 def test_a_classic_tap_without_keys_loads_every_row_and_keeps_its_state(tmp_path, api):
     """It sends `currently_syncing`, a bookmark of its own shape, and no key."""
     tap = foreign("tap-rest-api", "tap-rest-api==0.2.22")

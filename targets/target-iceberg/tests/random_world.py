@@ -218,6 +218,12 @@ class World:
         new = f"r{len(self.done)}"
         rename_column(self.lake.table(), column.target, new)
         self.model.execute(f'ALTER TABLE model RENAME "{column.target}" TO "{new}"')
+        self.states = {
+            snapshot: state.rename_columns(
+                [new if one == column.target else one for one in state.column_names]
+            )
+            for snapshot, state in self.states.items()
+        }
         column.target = column.targets[kind] = new
         return f"{name} to {new}; " + self.update()
 

@@ -227,3 +227,25 @@ def test_a_big_batch_is_committed_in_parts(rooted, singer, folder):
     assert outcome.stream()["commits"] >= 3
     assert outcome.stream()["rows_inserted"] == 8000
     assert outcome.stream()["input_bytes"] == file.stat().st_size
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_gigabyte_of_lines_in_one_file_stays_within_the_memory(rooted, singer, folder):
+    part = "".join(
+        json.dumps({"id": n, "name": f"{n * 2654435761 % 2**64:x}" * 8}) + "\n" for n in range(50_000)
+    )
+    packed, size = gzip.compress(part.encode(), 1), 0
+    path = folder / "big.json.gz"
+    with path.open("wb") as file:
+        while size < 2**30:
+            file.write(packed)
+            size += len(part)
+    report = folder.parent / "report.json"
+
+    done = rooted.run([singer.schema(keys=[]), batch(path), singer.state(s=1)], report_path=str(report))
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(report.read_text())
+    assert told["streams"][0]["input_bytes"] == size
+    assert told["peak_memory_mb"] < 512
