@@ -243,7 +243,14 @@ def test_a_gigabyte_of_lines_in_one_file_stays_within_the_memory(rooted, singer,
             size += len(part)
     report = folder.parent / "report.json"
 
-    done = rooted.run([singer.schema(keys=[]), batch(path), singer.state(s=1)], report_path=str(report))
+    with rooted.file([singer.schema(keys=[]), batch(path), singer.state(s=1)]).open("rb") as source:
+        done = subprocess.run(
+            rooted.command(report_path=str(report)),
+            stdin=source,
+            capture_output=True,
+            timeout=1700,
+            check=False,
+        )
 
     assert done.returncode == 0, done.stderr
     told = json.loads(report.read_text())
