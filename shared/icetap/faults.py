@@ -92,7 +92,7 @@ def is_passing(error: BaseException) -> bool:
 def _passes(error: BaseException) -> bool | None:
     """Whether this one error passes; None when it does not say."""
     if isinstance(error, sqlite3.Error):
-        return _is_locked(str(error))
+        return _is_locked(str(error)) or _was_just_made(str(error))
     if _is_of_database(error):
         return _database_passes(error)
     if isinstance(error, _PASSING_ANSWERS):
@@ -110,6 +110,11 @@ def _passes(error: BaseException) -> bool | None:
 
 def _is_locked(text: str) -> bool:
     return "locked" in text or "busy" in text
+
+
+def _was_just_made(text: str) -> bool:
+    """Whether another process has made the catalog's tables, or a namespace, at this very moment."""
+    return "already exists" in text or "UNIQUE constraint" in text
 
 
 def _is_of_database(error: BaseException) -> bool:

@@ -36,6 +36,7 @@ def of_s3(code, detail=""):
 
 CASES = {
     "sqlite locked": (of_sqlite("database is locked"), True, RetriableError, "locked by another process"),
+    "sqlite made by another": (of_sqlite("table t already exists"), True, RetriableError, "already exists"),
     "sqlite readonly": (
         of_sqlite("attempt to write a readonly database"),
         False,

@@ -1,12 +1,15 @@
 """A catalog's SQLite file that another process holds: waited for, said in the log, and in the end an error."""
 
+import contextlib
 import logging
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
+from pyiceberg.exceptions import NamespaceAlreadyExistsError
 
 from icetap.catalogs import open_catalog
 from icetap.errors import RetriableError
@@ -88,3 +91,21 @@ def test_opening_a_catalog_that_stays_locked_says_so(impatient, singer):
         pytest.raises(RetriableError, match="the catalog's database is locked by another process"),
     ):
         open_catalog(impatient.config | {"max_retries": 1})
+
+
+def test_many_may_begin_at_once_where_nothing_is_yet(tmp_path):
+    """All of them find no catalog and no namespace, and make them; one is the first."""
+    for number in range(10):
+        settings = {"warehouse": str(tmp_path / f"lake{number}")}
+        barrier = threading.Barrier(4)
+
+        def begun(_, settings=settings, barrier=barrier):
+            barrier.wait()
+            catalog = open_catalog(settings)
+            barrier.wait()
+            with contextlib.suppress(NamespaceAlreadyExistsError):
+                catalog.create_namespace("raw")
+            return catalog.list_namespaces()
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(begun, range(4))) == [[("raw",)]] * 4
