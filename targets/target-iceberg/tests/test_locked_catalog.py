@@ -95,7 +95,7 @@ def test_opening_a_catalog_that_stays_locked_says_so(impatient, singer):
 
 def test_many_may_begin_at_once_where_nothing_is_yet(tmp_path):
     """All of them find no catalog and no namespace, and make them; one is the first."""
-    for number in range(10):
+    for number in range(4):
         settings = {"warehouse": str(tmp_path / f"lake{number}")}
         barrier = threading.Barrier(4)
 
