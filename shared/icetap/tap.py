@@ -20,6 +20,7 @@ from typing_extensions import override
 from icetap.catalog_file import checked_catalog
 from icetap.columnar.output import MessageWriter
 from icetap.columnar.stream import ColumnarStream, open_batch_folder
+from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, IcetapError
 from icetap.secrets import redaction
 from icetap.settings import check_settings
@@ -255,12 +256,7 @@ class IcetapTap(Tap, abc.ABC):
     @classmethod
     @override
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> _ConfigInput:
-        try:
-            return super().cb_config(ctx, param, value)
-        except FileNotFoundError as error:
-            raise click.BadParameter(str(error).splitlines()[0], ctx, param) from None
-        except ValueError as error:
-            raise click.BadParameter(f"this is not JSON: {error}", ctx, param) from None
+        return read_config(super().cb_config, ctx, param=param, value=value)
 
     @classmethod
     @override

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icetap.command_line import HintingGroup
+
 if TYPE_CHECKING:
     from icetap.cli.query import Lake
     from icetap.connectors import Connector
@@ -39,7 +41,7 @@ def _of_catalog(error: Exception) -> IcetapError | None:
     return faults.explained(error)
 
 
-class _Group(click.Group):
+class _Group(HintingGroup):
     """A group that tells errors in one line and ends with their exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -63,19 +65,6 @@ class _Group(click.Group):
                 raise
             click.echo(f"icetap: {told}", err=True)
             ctx.exit(told.exit_code)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from icetap.settings import did_you_mean  # noqa: PLC0415
-
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            hint = did_you_mean(args[0], self.list_commands(ctx)) if args else ""
-            if hint:
-                raise click.UsageError(f"No command is called '{args[0]}'{hint}", ctx) from error
-            raise
 
 
 @click.group(cls=_Group)

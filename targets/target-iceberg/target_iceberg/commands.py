@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icetap import faults
+from icetap.command_line import HintingGroup
 from icetap.errors import IcetapError
 from icetap.secrets.redaction import REDACTOR
-from icetap.settings import did_you_mean
 from target_iceberg.session import Session, open_session
 from target_iceberg.signals import Terminated
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class _Group(click.Group):
+class _Group(HintingGroup):
     """A group that tells errors in one line and ends with their exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -35,17 +35,6 @@ class _Group(click.Group):
                 raise
             click.echo(REDACTOR.redact(f"target-iceberg: {told}"), err=True)
             ctx.exit(told.exit_code)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            hint = did_you_mean(args[0], self.list_commands(ctx)) if args else ""
-            if hint:
-                raise click.UsageError(f"No command is called '{args[0]}'{hint}", ctx) from error
-            raise
 
 
 @click.group(cls=_Group)

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from icetap import faults
 from icetap.catalogs import open_catalog
+from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
@@ -131,12 +132,7 @@ class TargetIceberg(Target):
     @classmethod
     @override
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> _ConfigInput:
-        try:
-            return super().cb_config(ctx, param, value)
-        except FileNotFoundError as error:
-            raise click.BadParameter(str(error).splitlines()[0], ctx, param) from None
-        except ValueError as error:
-            raise click.BadParameter(f"this is not JSON: {error}", ctx, param) from None
+        return read_config(super().cb_config, ctx, param=param, value=value)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
