@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 24 * 2**20  # in memory, before compression
 
+METRICS_OF_COLUMN = "write.metadata.metrics.column"
+
 _COUNTER = itertools.count(1)
 
 
@@ -222,9 +224,10 @@ class _Form:
         # Column names in files follow Iceberg's rule for odd characters; readers go by field id.
         sanitized = sanitize_column_names(schema)
         self.arrow_schema = schema_from_iceberg(sanitized, with_ids=True)
-        self.statistics_plan = compute_statistics_plan(sanitized, table.properties)
         self.columns = parquet_path_to_id_mapping(sanitized)
         uuids = _ids_of_uuids(sanitized)
+        silent = {f"{METRICS_OF_COLUMN}.{sanitized.find_column_name(one)}": "none" for one in uuids}
+        self.statistics_plan = compute_statistics_plan(sanitized, {**table.properties, **silent})
         self.compared_columns = (
             [path for path, one in self.columns.items() if one not in uuids] if uuids else True
         )
