@@ -183,7 +183,10 @@ class TargetIceberg(Target):
         except BaseException as error:
             self.loader.discard()
             explained = faults.explained(error)
-            self._tell(explained or error)
+            try:
+                self._tell(explained or error)
+            except Exception as other:  # noqa: BLE001 - what ended the run must not be hidden behind it
+                LOGGER.warning("the end of the run could not be told (%s)", type(other).__name__)
             if explained:
                 raise explained from error
             raise

@@ -103,6 +103,16 @@ def test_a_log_that_cannot_be_written_changes_nothing(lake, singer, monkeypatch,
     assert "not JSON" in str(outcome.error)
 
 
+def test_a_report_that_cannot_be_made_does_not_hide_why_the_run_failed(lake, monkeypatch, caplog):
+    def broken(_):
+        raise ValueError
+
+    monkeypatch.setattr(report, "for_people", broken)
+    outcome = lake.load("noise")
+    assert "not JSON" in str(outcome.error)
+    assert "could not be told (ValueError)" in caplog.text
+
+
 def test_an_older_table_gets_the_columns_it_lacks_and_a_newer_one_keeps_its_own(lake, monkeypatch):
     catalog = open_catalog(lake.config)
     monkeypatch.setattr(run_log, "COLUMNS", pa.schema([run_log.COLUMNS.field("run_id")]))
