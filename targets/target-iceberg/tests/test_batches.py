@@ -130,6 +130,23 @@ def test_an_undeclared_field_becomes_a_column_and_a_frozen_table_refuses_it(root
     assert "column 'another'" in str(outcome.error)
 
 
+@pytest.mark.parametrize("encoding", ["jsonl", "parquet"])
+def test_what_has_no_place_is_discarded_and_counted(encoding, rooted, singer, folder):
+    rooted.ok(singer.schema(), singer.records([1]))
+    rows = [{"id": 2, "name": 5, "more": "x"}, {"id": 3, "name": 6, "more": None}]
+    file = folder / "d"
+    if encoding == "jsonl":
+        jsonl(file, *rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), file)
+
+    outcome = rooted.ok(singer.schema(), batch(file, encoding=encoding), schema_policy="discard")
+
+    assert rooted.names() == {1: "a1", 2: None, 3: None}
+    assert outcome.stream()["discarded_values"] == {"more": 1}
+    assert outcome.stream()["nulled_values"] == {"name": 2}
+
+
 def test_versions_in_the_message_complete_a_full_read(rooted, singer, folder):
     rooted.ok(singer.schema(), singer.records([1, 2, 3], version=1), singer.activate(1))
     file = jsonl(folder / "v.jsonl", {"id": 2, "name": "b"}, packed=True)
