@@ -107,6 +107,17 @@ def _check_options(options: Mapping[str, Any], *, where: str) -> None:
                 f"setting '{where}.{name}' is '{value}'; expected one of {', '.join(allowed)}"
                 f"{did_you_mean(str(value), allowed)}"
             )
+        _check_range(name, value, where=where)
+
+
+def _check_range(name: str, value: Any, *, where: str) -> None:
+    declared = CONFIG["properties"].get(name, {})
+    least, most = declared.get("minimum"), declared.get("maximum")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    if (least is not None and value < least) or (most is not None and value > most):
+        expected = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ConfigurationError(f"setting '{where}.{name}' is {value}; expected {expected}")
 
 
 def table_keys(keys: tuple[str, ...], settings: StreamSettings) -> tuple[str, ...]:

@@ -476,6 +476,11 @@ def test_a_full_read_that_lacks_too_much_changes_nothing(lake, singer, method, r
         assert {"bookmarks": {"s": {"n": 2}}} not in outcome.states
 
 
+def test_a_ratio_for_a_stream_is_a_part_not_a_percentage(lake, singer):
+    outcome = lake.load(singer.schema(), singer.records([1]), streams={"s": {"max_delete_ratio": 50}})
+    assert "setting 'streams.s.max_delete_ratio' is 50; expected 0 to 1" in str(outcome.error)
+
+
 @pytest.mark.parametrize("method", ["auto", "overwrite", "snapshot-diff", "history"])
 def test_an_empty_full_read_that_is_allowed_empties_tables_of_any_size(lake, singer, method):
     settings = {"load_method": method, "allow_empty_full_table": True}
