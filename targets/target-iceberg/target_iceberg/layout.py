@@ -26,6 +26,7 @@ from target_iceberg.commit import Change, TableMovedError
 from target_iceberg.internals import Staging
 from target_iceberg.layout_terms import Columns, describe, partition_terms, sort_terms
 from target_iceberg.outcomes import send_commit
+from target_iceberg.partitions import Partitioner
 from target_iceberg.retrying import until_settled
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def follow_settings(
 
     Raises:
         ConfigurationError: When the settings do not fit the stream's columns.
+        DataError: When the table is partitioned in a way that this loader does not know.
         StateError: When other writers commit each time.
     """
     coming = Columns(target.schema_stage.schema, mapping=mapping, stream=stream)
@@ -168,8 +170,10 @@ def follow_settings(
         for text in change.announcements:
             announce(text)
 
-    until_settled(target.table, commit)
-    target.refresh()
+    if plan(target.table) is not None:
+        until_settled(target.table, commit)
+        target.refresh()
+    Partitioner(target.table.spec(), target.table.schema())  # refuses what it cannot compute
 
 
 def _evolve_spec(transaction: Transaction, table: Table, terms: Sequence[PartitionTerm]) -> Iterator[str]:

@@ -150,8 +150,8 @@ class DerivedColumn:
         if isinstance(transform, UnknownTransform):
             name = schema.find_column_name(source_id) or f"with the id {source_id}"
             raise DataError(
-                f"the table is partitioned by the transform '{transform}' of the column {name}, which this loader "
-                "does not know. Load the stream into another table, or set 'partition_by'."
+                f"the table is partitioned by a transform of the column {name} that this loader does not know. "
+                "Load the stream into another table, or set 'partition_by' for the files to come."
             )
 
     def stored(self, batch: pa.RecordBatch) -> pa.Array:

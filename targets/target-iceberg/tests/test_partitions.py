@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.transforms import UnknownTransform
 
 from icetap.errors import ConfigurationError
 from icetap.tables import read_table
@@ -347,3 +349,19 @@ def test_a_partitioning_that_makes_a_file_of_every_row_is_refused(lake, singer, 
     assert "fall into more than 100 partitions (id)" in str(outcome.error)
     assert lake.ids() == []
     assert not list(lake.folder.glob("warehouse/**/*.parquet"))
+
+
+def test_a_table_partitioned_in_an_unknown_way_is_refused_until_a_setting_says_another(lake, singer):
+    head = singer.schema(properties=EVENTS)
+    lake.ok(head, event(singer, 1, 1))
+    zorder = PartitionField(1, 1000, UnknownTransform("zorder"), "id_zorder")
+    old = lake.table()
+    lake.catalog.drop_table(old.name())
+    lake.catalog.create_table(
+        old.name(), old.schema(), partition_spec=PartitionSpec(zorder), properties=old.properties
+    )
+    outcome = lake.load(head, event(singer, 2, 2))
+    assert "by a transform of the column id that this loader does not know" in str(outcome.error)
+    assert not list(lake.folder.glob("warehouse/raw/s/data/id_zorder*/**"))
+    lake.ok(head, event(singer, 2, 2), partition_by=["day(at)"])
+    assert lake.ids() == [2]
