@@ -76,3 +76,11 @@ def test_logged_messages_arguments_and_tracebacks_are_redacted(monkeypatch):
 
     assert SECRET not in stream.getvalue()
     assert stream.getvalue().count(MASK) >= 2
+
+
+def test_the_secret_of_a_clients_credential_is_hidden_alone_too():
+    redactor = Redactor()
+    schema = {"properties": {"catalog": {"secret": True}}}
+    redactor.add_settings({"catalog": {"type": "rest", "credential": "loader:s3cr3t-part"}}, schema)
+
+    assert redactor.redact("client loader, secret s3cr3t-part") == f"client loader, secret {MASK}"

@@ -72,6 +72,9 @@ def _secrets(value: object) -> Iterable[str]:
         for name, child in value.items():
             if not isinstance(child, str) or _CREDENTIAL.search(name):
                 yield from _secrets(child)
+                if name == "credential" and isinstance(child, str):
+                    # A client's id and its secret, as Iceberg's catalogs have them.
+                    yield child.partition(":")[2]
             elif password := _password_in(child):
                 yield password
 
