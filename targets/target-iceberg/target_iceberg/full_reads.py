@@ -65,11 +65,7 @@ class FullRead:
     @property
     def begins_midway(self) -> bool:
         """Whether the tap began behind rows that it had sent before: then what did not come may be there all the same."""
-        start = self._job.run.ledger.start_of(self._job.name).bookmark
-        known = parse_json(start) if start else None
-        return isinstance(known, dict) and any(
-            known.get(name) is not None for name in ("replication_key_value", "position")
-        )
+        return is_midway(self._job.run.ledger.start_of(self._job.name).bookmark)
 
     def give_up(self) -> DirectStage | None:
         """Return what was staged of a read that never became complete."""
@@ -190,3 +186,18 @@ class FullRead:
         """Remove what is staged."""
         if self._stage is not None:
             self._stage.discard()
+
+
+def is_within_read(bookmark: str | None) -> bool:
+    """Whether a bookmark is one at which a full read, by a tap of this project, goes on."""
+    return _has(bookmark, "position")
+
+
+def is_midway(bookmark: str | None) -> bool:
+    """Whether a tap that begins at a bookmark leaves out what lies before."""
+    return _has(bookmark, "position") or _has(bookmark, "replication_key_value")
+
+
+def _has(bookmark: str | None, name: str) -> bool:
+    known = parse_json(bookmark) if bookmark else None
+    return isinstance(known, dict) and known.get(name) is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from icetap.errors import ConfigurationError
 from target_iceberg.alignment import is_sdk_shaped
 from target_iceberg.appending import Appending
-from target_iceberg.full_reads import FullRead
+from target_iceberg.full_reads import FullRead, is_midway, is_within_read
 from target_iceberg.job import Job
 from target_iceberg.mass_deletes import MassDeleteError
 from target_iceberg.merging import Merging
@@ -266,6 +266,10 @@ class StreamLoad:
             appending.take_back()
         elif moved or self.target.schema_stage.is_changed or self._is_new_version:
             self.target.commit(lambda: self.target.change(has_snapshot=False))
+        method = self.job.settings.load_method
+        breaks_off = {"overwrite": is_within_read, "snapshot-diff": is_midway}.get(method)
+        if breaks_off is not None and breaks_off(bookmark):
+            return  # a tap that began there would send a part of a full read, which never becomes complete
         self.job.run.ledger.commit(self.name)
 
     @property

@@ -183,6 +183,33 @@ def test_the_columns_of_the_run_change_no_row(lake, singer, settings):
     assert (lake.snapshots(), outcome.stream()["rows_unchanged"]) == (snapshots, 2)
 
 
+@pytest.mark.parametrize("method", ["overwrite", "snapshot-diff"])
+def test_no_state_is_printed_from_which_a_full_read_would_never_be_complete(lake, singer, method):
+    """A tap that was stopped right behind its last row has said where it could go on."""
+    rows = [singer.record(row, version=2) for row in people((1, "a"), (2, "b"))]
+    midway = {"version": 2, "position": {"id": 2}}
+    outcome = lake.ok(
+        singer.state(s={"version": 1}),
+        singer.schema(),
+        rows,
+        singer.state(s=midway),
+        singer.activate(2),
+        load_method=method,
+    )
+    assert lake.ids() == [1, 2]
+    assert {"bookmarks": {"s": midway}} not in outcome.states
+    outcome = lake.ok(
+        singer.state(s={"version": 1}),
+        singer.schema(),
+        rows,
+        singer.state(s=midway),
+        singer.activate(2),
+        singer.state(s={"version": 2}),
+        load_method=method,
+    )
+    assert outcome.last_state == {"bookmarks": {"s": {"version": 2}}}
+
+
 # --- soft deletes --------------------------------------------------------------------------------
 
 
