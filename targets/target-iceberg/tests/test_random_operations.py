@@ -51,15 +51,24 @@ OPERATIONS = {
 }
 
 
-def play(world: World, *, count: int, readers) -> None:
-    """Do so many operations and compare after each; what was done is told on failure."""
+def play(world: World, *, count: int, readers, others=None) -> None:
+    """Do so many operations and compare after each; what was done is told on failure.
+
+    Args:
+        world: What is played with.
+        count: So many.
+        readers: Gives the rows of a table as each reader sees them.
+        others: More operations, by name.
+    """
+    known = {name: getattr(world, name) for name in OPERATIONS} | (others or {})
+    weights = [OPERATIONS.get(name, 3) for name in known]
     try:
         world.done.append("insert: " + world.insert())
         world.check(readers=readers)
         for _ in range(count - 1):
-            (name,) = world.rng.choices(list(OPERATIONS), weights=OPERATIONS.values())
+            (name,) = world.rng.choices(list(known), weights=weights)
             world.done.append(name)
-            world.done[-1] += ": " + getattr(world, name)()
+            world.done[-1] += f": {known[name]()}"
             world.check(readers=readers)
     except BaseException:
         print("\n".join(f"{number}. {one}" for number, one in enumerate(world.done, start=1)))
@@ -90,8 +99,8 @@ def with_zone(value):
 
 @pytest.mark.servers
 @pytest.mark.timeout(900)
-def test_spark_agrees_after_every_operation(lake):
-    """Spark has a catalog of its own on the same database."""
+def test_spark_agrees_after_every_operation_and_does_some_itself(lake):
+    """Spark has a catalog of its own on the same database; it deletes rows and writes files again."""
     warehouse = lake.folder / "warehouse"
     world = World(lake, seed=SEED)
     world.insert()
@@ -103,7 +112,19 @@ def test_spark_agrees_after_every_operation(lake):
         rows = [{name: with_zone(value) for name, value in row.items()} for row in found]
         return {**readers_of(lake)(table, by=by), "Spark": rows}
 
+    def compact_by_spark() -> str:
+        options = "map('min-input-files', '2', 'rewrite-all', 'true')"
+        found = spark.sql(f"CALL icetap.system.rewrite_data_files(table => 'raw.s', options => {options})")
+        return str(found)
+
+    def delete_by_spark() -> str:
+        rest = f"id % 6 = {world.rng.randrange(6)}"
+        spark.sql(f"DELETE FROM icetap.raw.s WHERE {rest}")
+        world.model.execute(f"DELETE FROM model WHERE {rest}")
+        return rest
+
     try:
-        play(world, count=30, readers=read)
+        others = {"compact_by_spark": compact_by_spark, "delete_by_spark": delete_by_spark}
+        play(world, count=30, readers=read, others=others)
     finally:
         spark.close()
