@@ -242,7 +242,10 @@ class StreamLoad:
             return
         hint = "set 'full_table_completion: end_of_input' to take the end of its input as proof"
         if read.begins_midway:
-            hint = "its tap began at a bookmark and did not send what lies before"
+            hint = (
+                "its tap began at a bookmark and did not send what lies before: have it read the stream as FULL_TABLE, and "
+                "run once with --full-refresh"
+            )
         if self.job.keys and self.job.settings.load_method in {"auto", "history"}:
             self.job.warn(f"its full read was not complete: rows were merged, none was removed ({hint})")
             self._way = self._merging
