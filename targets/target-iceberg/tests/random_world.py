@@ -191,7 +191,8 @@ class World:
         return f"{name} to {column.kind.name}; " + self.update()
 
     def drop_or_restore_column(self) -> str:
-        name = self.rng.choice(list(self.columns))
+        # A layout may name a column that was renamed or one that left the SCHEMA, but not one that did both.
+        name = self.rng.choice([name for name, one in self.columns.items() if one.target == name] or ["n"])
         self.columns[name].is_declared = not self.columns[name].is_declared
         return f"{name} declared: {self.columns[name].is_declared}; " + self.update()
 
@@ -212,7 +213,7 @@ class World:
         return f"{self.layout['sort_by']}; " + self.insert()
 
     def rename_column(self) -> str:
-        name = self.rng.choice(list(self.columns))
+        name = self.rng.choice([name for name, one in self.columns.items() if one.is_declared] or ["n"])
         column = self.columns[name]
         kind = next(kind for kind, target in column.targets.items() if target == column.target)
         new = f"r{len(self.done)}"
