@@ -17,7 +17,7 @@ from pyiceberg.table.snapshots import Operation
 from icetap.errors import DataError, StateError
 from icetap.tables import position_deletes, read_task
 from target_iceberg.commit import Change, SchemaStage, commit_change
-from target_iceberg.retrying import until_settled
+from target_iceberg.retrying import has_moved, until_settled
 from target_iceberg.table_files import table_files
 from target_iceberg.writer import DataFileWriter, delete_files
 
@@ -201,7 +201,8 @@ class Compaction:
         """
         for _ in range(ROUNDS):
             self.done.skipped = 0
-            for group in plan_groups(table_files(self.table), self.options):
+            content = until_settled(self.table, lambda: table_files(self.table))
+            for group in plan_groups(content, self.options):
                 self._replace(group)
             if not self.done.skipped:
                 break
@@ -209,7 +210,13 @@ class Compaction:
         return self.done
 
     def _replace(self, group: Group) -> None:
-        files = self._rewritten(group)
+        try:
+            files = self._rewritten(group)
+        except FileNotFoundError:
+            if not has_moved(self.table):
+                raise
+            self.done.skipped += 1
+            return
         self.pause("files are rewritten")
 
         def commit() -> bool:

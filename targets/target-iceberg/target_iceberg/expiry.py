@@ -171,9 +171,8 @@ def _remove(table: Table, snapshot_ids: list[int]) -> None:
 def _delete_unreferenced(table: Table, snapshots: list[Snapshot]) -> Expired:
     """Delete what only these snapshots, which the table no longer has, needed."""
     io, storage = table.io, Storage(table)
-    kept = manifests_of(table.metadata.snapshots, io)
+    kept, needed = until_settled(table, lambda: _needed(table))
     needless = {path: one for path, one in _manifests(snapshots, io).items() if path not in kept}
-    needed = References(listed_files(kept.values(), io)) if needless else References()
     done = Expired(snapshots=len(snapshots))
     for manifest in needless.values():
         sizes = _sizes(manifest, io, needed)
@@ -186,6 +185,12 @@ def _delete_unreferenced(table: Table, snapshots: list[Snapshot]) -> Expired:
     lists = [one.manifest_list for one in snapshots]
     done.files += delete_locations(io, filter(storage.covers, [*needless, *lists]))
     return done
+
+
+def _needed(table: Table) -> tuple[dict[str, ManifestFile], References]:
+    """Return the manifests that the table still has, and the files that they list."""
+    kept = manifests_of(table.metadata.snapshots, table.io)
+    return kept, References(listed_files(kept.values(), table.io))
 
 
 def _manifests(snapshots: list[Snapshot], io: FileIO) -> dict[str, ManifestFile]:

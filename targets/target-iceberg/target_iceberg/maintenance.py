@@ -125,10 +125,10 @@ class Maintenance:
         """Do everything that the options ask for to one table."""
         report = TableReport(".".join(table.name()))
         try:
-            report.before = counts(table)
+            report.before = until_settled(table, lambda: counts(table))
             self._look_after(table, report)
             table.refresh()
-            report.after = counts(table)
+            report.after = until_settled(table, lambda: counts(table))
         except Exception as error:
             told = error if isinstance(error, IcetapError) else faults.explained(error)
             if told is None:

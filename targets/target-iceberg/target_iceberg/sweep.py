@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from icetap.errors import ConfigurationError
 from target_iceberg.references import References, every_reference, listed_files, manifests_of, metadata_files
+from target_iceberg.retrying import until_settled
 from target_iceberg.storage import Storage, plain_path
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def orphans(
     if not old:
         return []
     table.refresh()
-    needed = every_reference(table)
+    needed = until_settled(table, lambda: every_reference(table))
     return [file for file in old if file.path not in needed]
 
 
@@ -118,7 +119,7 @@ def sweep(
         known = {snapshot.snapshot_id for snapshot in table.metadata.snapshots}
         pause("files are about to go")
         table.refresh()
-        fresh = _references_since(table, known)
+        fresh = until_settled(table, lambda known=known: _references_since(table, known))  # type: ignore[misc]
         gone = [file for file in found[start : start + DELETED_AT_ONCE] if file.path not in fresh]
         storage.delete(file.path for file in gone)
         part = _counted(gone)
