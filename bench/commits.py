@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icetap.catalogs import open_catalog
-from target_iceberg.maintenance import Maintenance, MaintenanceOptions, counts
 from target_iceberg.target import TargetIceberg
+from target_iceberg.upkeep.maintenance import Maintenance, MaintenanceOptions, counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.json
 import pyarrow.parquet
 
-from target_iceberg import decode, json_lane, stream, target
+from target_iceberg import target
+from target_iceberg.decoding import decode, json_lane
+from target_iceberg.methods import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

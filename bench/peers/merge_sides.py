@@ -107,9 +107,9 @@ def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def build(warehouse: str, kind: str, rows: str, changes: str) -> dict[str, Any]:
     """Make a table, and a tenth of a million rows to merge into it."""
-    from target_iceberg.change import Change
-    from target_iceberg.commit import SchemaStage, commit_change
-    from target_iceberg.writer import DataFileWriter, WriterOptions
+    from target_iceberg.tables.change import Change
+    from target_iceberg.tables.commit import SchemaStage, commit_change
+    from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
     catalog = open_catalog({"warehouse": warehouse})
     catalog.create_namespace_if_not_exists("raw")
@@ -176,11 +176,11 @@ def batches(kind: str, changes: str) -> Iterator[pa.RecordBatch]:
 
 def ours(warehouse: str, name: str, kind: str, changes: str, mode: str) -> dict[str, Any]:
     """Plan, write and commit a merge."""
-    from target_iceberg.change import Change
-    from target_iceberg.commit import SchemaStage, commit_change
-    from target_iceberg.merge import plan_merge, write_merge
-    from target_iceberg.staging import Spool
-    from target_iceberg.writer import WriterOptions
+    from target_iceberg.methods.merge import plan_merge, write_merge
+    from target_iceberg.methods.staging import Spool
+    from target_iceberg.tables.change import Change
+    from target_iceberg.tables.commit import SchemaStage, commit_change
+    from target_iceberg.tables.writer import WriterOptions
 
     table = open_catalog({"warehouse": warehouse}).load_table(("raw", name))
     spool = Spool(keys=KEYS[kind], memory_bytes=51 * 2**20)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import target_iceberg.commit
-import target_iceberg.expiry
-import target_iceberg.loaded_table
+import target_iceberg.tables.commit
+import target_iceberg.tables.loaded_table
+import target_iceberg.upkeep.expiry
 from icetap.catalogs import open_catalog
 from icetap.testing.interleaving import Interleaving, point, points_around
 from icetap.testing.tables import table_findings
-from target_iceberg.maintenance import Maintenance, MaintenanceOptions
 from target_iceberg.target import TargetIceberg
+from target_iceberg.upkeep.maintenance import Maintenance, MaintenanceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,9 +33,9 @@ ROUNDS = [
 ]
 KEYS = 60
 POINTS = (
-    (target_iceberg.loaded_table, "commit_change"),
-    (target_iceberg.commit, "send_commit"),
-    (target_iceberg.expiry, "send_commit"),
+    (target_iceberg.tables.loaded_table, "commit_change"),
+    (target_iceberg.tables.commit, "send_commit"),
+    (target_iceberg.upkeep.expiry, "send_commit"),
 )
 
 

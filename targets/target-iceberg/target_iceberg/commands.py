@@ -75,7 +75,7 @@ def inspect(session: Session, *, streams: tuple[str, ...], wants_json: bool) -> 
 
     STREAMS are names of streams or tables, or globs; without any, every table is shown.
     """
-    from target_iceberg import survey  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.upkeep import survey  # noqa: PLC0415 - the other commands need none of it
 
     tables = [
         survey.describe(table, catalog=session.catalog, config=session.config)
@@ -108,10 +108,10 @@ def verify(
 
     The tap must read from its start, without a state, and to its end: `icetap verify` runs it so, and sees to it.
     """
-    from target_iceberg import differences, verification  # noqa: PLC0415 - other commands do without DuckDB
     from target_iceberg.target import pipeline_name  # noqa: PLC0415 - which imports the commands
+    from target_iceberg.verification import differences, verify  # noqa: PLC0415 - other commands do without DuckDB
 
-    findings = verification.verify(
+    findings = verify.verify(
         sys.stdin.buffer,
         catalog=session.catalog,
         config=session.config,
@@ -171,7 +171,8 @@ def maintain(
     STREAMS are names of streams or tables, or globs; without any, every table is looked after. Safe beside
     running loads. The exit code is not 0 when something could not be done.
     """
-    from target_iceberg import maintenance, run_log  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.reporting import run_log  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.upkeep import maintenance  # noqa: PLC0415 - as above
 
     chosen = maintenance.MaintenanceOptions(is_dry_run=dry_run, **options)
     keeper = maintenance.Maintenance(session.catalog, session.config, chosen)
@@ -204,7 +205,7 @@ def reset(
     there; rows of a stream without keys would be there twice, unless --data or --drop is given. A run that
     is loading the table meanwhile is refused.
     """
-    from target_iceberg import reset as module  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.upkeep import reset as module  # noqa: PLC0415 - the other commands need none of it
 
     table = session.table(stream)
     whose = session.pipeline(table, pipeline)
@@ -271,7 +272,7 @@ def replay_rejected(
     STREAMS are names of streams or tables, or globs; without any, every quarantine is looked through. A row that
     fits now goes into its table, unless the table has a newer one of its key; what does not fit stays.
     """
-    from target_iceberg import replay  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.contracts import replay  # noqa: PLC0415 - the other commands need none of it
     from target_iceberg.target import pipeline_name  # noqa: PLC0415 - which imports the commands
 
     reports = [
@@ -322,7 +323,7 @@ def rekey(
 
     Each row must have a value in every key column, and no two rows the same: those that stand in the way are told.
     """
-    from target_iceberg import rekey as module  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.contracts import rekey as module  # noqa: PLC0415 - the other commands need none of it
 
     names = [name.strip() for name in keys.split(",") if name.strip()]
     removes = module.RowsToRemove(drop_null_keys, latest_by)
@@ -346,7 +347,7 @@ def rename_column(session: Session, stream: str, *, old: str, new: str) -> None:
 
     What the tap calls it does not change: its values go on into the renamed column.
     """
-    from target_iceberg import renaming  # noqa: PLC0415 - the other commands need none of it
+    from target_iceberg.contracts import renaming  # noqa: PLC0415 - the other commands need none of it
 
     table = session.table(stream)
     with session.termination.held_back():

@@ -14,25 +14,26 @@ import pyarrow as pa
 
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
-from target_iceberg import metadata, report
-from target_iceberg.batch_files import batch_files
-from target_iceberg.batch_lane import BatchLane
-from target_iceberg.boundary import NAMES
-from target_iceberg.commit import new_run_id
-from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
-from target_iceberg.decode import StreamDecoder
-from target_iceberg.layout import follow_settings
-from target_iceberg.layout_settings import layout_wish
-from target_iceberg.lenient import Losses
-from target_iceberg.maps import StreamMaps
-from target_iceberg.quarantine import keep_rejected, quarantine_of, remember_schema
-from target_iceberg.reader import Message, Tick
-from target_iceberg.reader import Run as RecordRun
+from target_iceberg.contracts import metadata
+from target_iceberg.contracts.evolution import Evolution, conform, plan_evolution, with_overflow
+from target_iceberg.contracts.lenient import Losses
+from target_iceberg.contracts.quarantine import keep_rejected, quarantine_of, remember_schema
+from target_iceberg.decoding.batch_files import batch_files
+from target_iceberg.decoding.batch_lane import BatchLane
+from target_iceberg.decoding.decode import StreamDecoder
+from target_iceberg.decoding.maps import StreamMaps
+from target_iceberg.decoding.reader import Message, Tick
+from target_iceberg.decoding.reader import Run as RecordRun
+from target_iceberg.methods.stream import StreamLoad
+from target_iceberg.positions.boundary import NAMES
+from target_iceberg.positions.states import StateLedger
+from target_iceberg.reporting import report
 from target_iceberg.run import Run
 from target_iceberg.settings import stream_settings, table_keys
-from target_iceberg.states import StateLedger
-from target_iceberg.stream import StreamLoad
-from target_iceberg.tables import (
+from target_iceberg.tables.commit import new_run_id
+from target_iceberg.tables.layout import follow_settings
+from target_iceberg.tables.layout_settings import layout_wish
+from target_iceberg.tables.opening import (
     NewLayout,
     check_keys,
     check_table,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-    from target_iceberg.decode import Begun, Decoded, Rejected
+    from target_iceberg.decoding.decode import Begun, Decoded, Rejected
     from target_iceberg.run import Replay
     from target_iceberg.settings import StreamSettings
     from target_iceberg.signals import Termination

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from icetap.errors import StateError
-from target_iceberg.memory import MemoryBudget
+from target_iceberg.tables.memory import MemoryBudget
 
 if TYPE_CHECKING:
-    from target_iceberg.states import StateLedger
+    from target_iceberg.positions.states import StateLedger
 
 
 WAITING_ROWS_SHARE = 5  # of the process's memory; decoding, joins and the program itself need theirs

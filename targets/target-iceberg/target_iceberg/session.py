@@ -10,8 +10,8 @@ from singer_sdk.plugin_base import _ConfigInput
 
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
-from target_iceberg import inspection
-from target_iceberg.loaded_table import STREAM
+from target_iceberg.tables.loaded_table import STREAM
+from target_iceberg.upkeep import inspection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

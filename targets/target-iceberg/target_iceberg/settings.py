@@ -10,8 +10,8 @@ from singer_sdk import typing as th
 
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
-from target_iceberg.column_rules import ON_REJECTED, SCHEMA_POLICIES, ColumnRules, check_columns
-from target_iceberg.layout_settings import LAYOUT_SETTINGS
+from target_iceberg.contracts.column_rules import ON_REJECTED, SCHEMA_POLICIES, ColumnRules, check_columns
+from target_iceberg.tables.layout_settings import LAYOUT_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

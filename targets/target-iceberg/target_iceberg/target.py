@@ -24,13 +24,14 @@ from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
-from target_iceberg import ending, inspection, on_failure_command
-from target_iceberg.ahead import in_advance
 from target_iceberg.commands import commands
+from target_iceberg.decoding.ahead import in_advance
+from target_iceberg.decoding.reader import Message, Run, messages
 from target_iceberg.loader import Loader
-from target_iceberg.reader import Message, Run, messages
+from target_iceberg.reporting import ending, on_failure_command
 from target_iceberg.settings import CONFIG
 from target_iceberg.signals import Terminated, Termination
+from target_iceberg.upkeep import inspection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ import pytest
 
 from icetap.errors import StateError
 from icetap.testing.tables import table_findings
-from target_iceberg.maintenance import Maintenance, MaintenanceOptions
-from target_iceberg.renaming import rename_column
+from target_iceberg.contracts.renaming import rename_column
+from target_iceberg.upkeep.maintenance import Maintenance, MaintenanceOptions
 
 UTC = dt.UTC
 INT32 = {"minimum": -(2**31), "maximum": 2**31 - 1}

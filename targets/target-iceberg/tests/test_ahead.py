@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from icetap.errors import DataError
-from target_iceberg.ahead import RUNS_AHEAD, in_advance
-from target_iceberg.reader import Message, Run, Tick
+from target_iceberg.decoding.ahead import RUNS_AHEAD, in_advance
+from target_iceberg.decoding.reader import Message, Run, Tick
 
 
 def run(number):

@@ -125,7 +125,7 @@ def test_more_bad_rows_than_allowed_fail_the_run_but_lose_nothing(lake, singer):
 
 
 def test_refused_rows_are_kept_before_the_state_moves_past_them(lake, singer, monkeypatch):
-    from target_iceberg import loaded_table as module
+    from target_iceberg.tables import loaded_table as module
 
     def broken(table, change, *, stage):
         raise RuntimeError("killed")
@@ -140,7 +140,7 @@ def test_refused_rows_are_kept_also_when_a_version_ends_before_the_state(lake, s
     rows = with_bad_rows(singer, ROWS["wrong-type"])
     lake.ok(singer.schema(), singer.records([7], version=1))
     seen = []
-    from target_iceberg import loaded_table as module
+    from target_iceberg.tables import loaded_table as module
 
     original = module.commit_change
 

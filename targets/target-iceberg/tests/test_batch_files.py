@@ -10,7 +10,7 @@ from pyiceberg.io import load_file_io
 
 from icetap.columnar.batches import BATCH_FILE
 from icetap.errors import ConfigurationError, DataError
-from target_iceberg.batch_files import LocalFiles, StoreFiles, batch_files, carries_run, is_read_once
+from target_iceberg.decoding.batch_files import LocalFiles, StoreFiles, batch_files, carries_run, is_read_once
 
 NAME = "icetap-0123456789ab-42-1.arrow"
 

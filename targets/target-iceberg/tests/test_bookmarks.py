@@ -8,7 +8,7 @@ import pytest
 from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
 from icetap.errors import StateError
-from target_iceberg import bookmarks
+from target_iceberg.positions import bookmarks
 
 KEYLESS = {"keys": [], "cursor": "id"}
 

@@ -15,10 +15,10 @@ import pytest
 
 from icetap.errors import DataError
 from icetap.types import schema_from_singer
-from target_iceberg import columnar_files
-from target_iceberg.columnar_files import read_columns
-from target_iceberg.decode import StreamDecoder
-from target_iceberg.reader import Run
+from target_iceberg.decoding import columnar_files
+from target_iceberg.decoding.columnar_files import read_columns
+from target_iceberg.decoding.decode import StreamDecoder
+from target_iceberg.decoding.reader import Run
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
 DECIMAL = {

@@ -211,7 +211,7 @@ def test_of_several_pipelines_one_must_be_named_and_the_other_keeps_its_bookmark
 
 
 def test_a_run_that_loads_meanwhile_is_refused_after_a_reset(lake, singer, call, monkeypatch):
-    from target_iceberg import loaded_table as module
+    from target_iceberg.tables import loaded_table as module
 
     lake.ok(singer.schema(), singer.records([1]), singer.state(s=1))
     original, done = module.commit_change, []

@@ -8,9 +8,9 @@ from pyiceberg.table.snapshots import Operation
 
 from icetap.tables import read_table
 from icetap.testing.soundness import agreed_rows, assert_sound, data_files, delete_files
-from target_iceberg.commit import Change, SchemaStage, TableMovedError, commit_change
-from target_iceberg.loaded_table import LoadedTable
-from target_iceberg.writer import DataFileWriter, WriterOptions
+from target_iceberg.tables.commit import Change, SchemaStage, TableMovedError, commit_change
+from target_iceberg.tables.loaded_table import LoadedTable
+from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
 MARK = {"merge_mode": "merge-on-read"}
 REWRITE = {"merge_mode": "copy-on-write"}

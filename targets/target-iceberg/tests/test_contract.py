@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from icetap.types import json_field
-from target_iceberg.column_rules import ColumnRules
-from target_iceberg.contract import Evolution, conform, plan_evolution, with_overflow
+from target_iceberg.contracts.column_rules import ColumnRules
+from target_iceberg.contracts.evolution import Evolution, conform, plan_evolution, with_overflow
 
 INSTANT = pa.timestamp("us", tz="UTC")
 LOCAL = pa.timestamp("us")

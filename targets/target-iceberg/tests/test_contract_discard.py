@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from icetap.errors import ConfigurationError, DataError
-from target_iceberg import report
+from target_iceberg.reporting import report
 
 ID = {"id": {"type": "integer"}}
 TEXT = {"type": ["null", "string"]}

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from icetap.types import canonical_json, schema_from_singer
-from target_iceberg import decode
-from target_iceberg.decode import StreamDecoder
-from target_iceberg.reader import Run
-from target_iceberg.undeclared import Learned
+from target_iceberg.decoding import decode
+from target_iceberg.decoding.decode import StreamDecoder
+from target_iceberg.decoding.reader import Run
+from target_iceberg.decoding.undeclared import Learned
 
 INTEGER = {"type": ["integer", "null"]}
 STRING = {"type": ["string", "null"]}

@@ -10,8 +10,8 @@ import pytest
 
 from icetap.errors import DataError
 from icetap.types import canonical_json, schema_from_singer
-from target_iceberg.decode import StreamDecoder
-from target_iceberg.reader import Run
+from target_iceberg.decoding.decode import StreamDecoder
+from target_iceberg.decoding.reader import Run
 
 DECIMAL = {"type": "number", "x-sql-datatype": "decimal"}
 

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from icetap.catalogs import open_catalog
 from icetap.errors import ConfigurationError
 from icetap.secrets.redaction import REDACTOR
-from target_iceberg import ending, on_failure_command, report, run_log
 from target_iceberg.commands import commands
+from target_iceberg.reporting import ending, on_failure_command, report, run_log
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "reference" / "run-report.md"

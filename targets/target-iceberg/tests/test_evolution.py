@@ -113,7 +113,7 @@ def test_schema_data_and_bookmark_are_one_transaction(lake, singer):
 
 
 def test_a_run_that_failed_leaves_the_columns_as_they_were(lake, singer, monkeypatch):
-    from target_iceberg import loaded_table as module
+    from target_iceberg.tables import loaded_table as module
 
     lake.ok(singer.schema(properties={"id": {"type": "integer"}}), singer.record({"id": 1}))
 

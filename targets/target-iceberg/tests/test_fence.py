@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from target_iceberg import loaded_table as module
-from target_iceberg import stream
-from target_iceberg.loaded_table import FenceError
+from target_iceberg.methods import stream
+from target_iceberg.tables import loaded_table as module
+from target_iceberg.tables.loaded_table import FenceError
 
 PLAIN = {"keys": [], "cursor": "id"}
 
@@ -201,7 +201,7 @@ def test_an_append_of_another_pipeline_meanwhile_is_no_conflict_without_keys(lak
 
 
 def test_the_table_moved_each_time_ends_in_a_message(lake, singer, monkeypatch):
-    from target_iceberg.commit import TableMovedError
+    from target_iceberg.tables.commit import TableMovedError
 
     def commit(table, change, *, stage):
         raise TableMovedError("another commit to the table came first")
@@ -250,7 +250,7 @@ def test_two_processes_of_one_pipeline_end_with_one_right_table(lake, singer):
 
 BARRIER = """
 import pathlib, time
-from target_iceberg import loaded_table
+from target_iceberg.tables import loaded_table
 original = loaded_table.commit_change
 def commit(table, change, *, stage):
     here = pathlib.Path(r"{folder}")

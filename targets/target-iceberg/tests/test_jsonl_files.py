@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from icetap.errors import DataError
-from target_iceberg import jsonl_files
-from target_iceberg.jsonl_files import read_runs, without_broken_lines
+from target_iceberg.decoding import jsonl_files
+from target_iceberg.decoding.jsonl_files import read_runs, without_broken_lines
 
 ROWS = [{"id": number, "name": f"ü{number}"} for number in range(1, 6)]
 PLAIN = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
@@ -99,7 +99,7 @@ def test_memory_is_bounded_whatever_the_file_unpacks_to():
     """120 MB of lines in 1 MB."""
     program = """
 import gzip, io, resource
-from target_iceberg.jsonl_files import read_runs
+from target_iceberg.decoding.jsonl_files import read_runs
 line = b'{"id": 1, "text": "' + b"x" * 10_000 + b'"}\\n'
 packed = gzip.compress(line * 1_000) * 12
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from target_iceberg.keys import KeyOrder, latest_rows, match_keys
+from target_iceberg.methods.keys import KeyOrder, latest_rows, match_keys
 
 
 def batch(*values, kind=None, name="k"):

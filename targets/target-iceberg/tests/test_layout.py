@@ -13,10 +13,10 @@ import pytest
 
 from icetap.errors import ConfigurationError
 from icetap.types import iceberg_schema, schema_from_iceberg
-from target_iceberg import arrangement
-from target_iceberg.memory import MemoryBudget
-from target_iceberg.staging import ArrangedStage, Spool
-from target_iceberg.writer import DataFileWriter, WriterOptions
+from target_iceberg.methods.staging import ArrangedStage, Spool
+from target_iceberg.tables import arrangement
+from target_iceberg.tables.memory import MemoryBudget
+from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
 DAYS = 400
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from target_iceberg import loaded_table as module
+from target_iceberg.tables import loaded_table as module
 
 GONE = "2024-01-02T03:04:05Z"
 GONE_AT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from target_iceberg import loaded_table as module
+from target_iceberg.tables import loaded_table as module
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 KEYS = range(7)

@@ -40,7 +40,7 @@ def locked(path, *, seconds=None):
 
 def lock_at_the_commit(monkeypatch, path, *, seconds):
     """Take the lock when the loader is about to commit, and keep it for a while."""
-    from target_iceberg import commit
+    from target_iceberg.tables import commit
 
     send, held = commit.send_commit, []
 

@@ -13,11 +13,11 @@ from pyiceberg.expressions import StartsWith
 
 from icetap.testing.lakes import s3_for_anybody
 from icetap.testing.tables import table_findings
-from target_iceberg.compaction import CompactionOptions, plan_groups
-from target_iceberg.maintenance import Maintenance, MaintenanceOptions, counts
-from target_iceberg.storage import plain_path
-from target_iceberg.sweep import sweep
-from target_iceberg.table_files import LiveFile, TableFiles, table_files
+from target_iceberg.tables.table_files import LiveFile, TableFiles, table_files
+from target_iceberg.upkeep.compaction import CompactionOptions, plan_groups
+from target_iceberg.upkeep.maintenance import Maintenance, MaintenanceOptions, counts
+from target_iceberg.upkeep.storage import plain_path
+from target_iceberg.upkeep.sweep import sweep
 
 KEYLESS = {"keys": [], "cursor": "id"}
 DAY = timedelta(days=1)

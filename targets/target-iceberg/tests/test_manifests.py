@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntryStatus
 
-from target_iceberg import internals
-from target_iceberg.commit import Change, SchemaStage, commit_change
-from target_iceberg.writer import DataFileWriter, WriterOptions
+from target_iceberg.tables import internals
+from target_iceberg.tables.commit import Change, SchemaStage, commit_change
+from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
 FIELDS = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name", pa.string())])
 MARK = {"merge_mode": "merge-on-read"}

@@ -11,8 +11,8 @@ import pytest
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
-from target_iceberg.commit import Change, SchemaStage, commit_change
-from target_iceberg.staging import Spool
+from target_iceberg.methods.staging import Spool
+from target_iceberg.tables.commit import Change, SchemaStage, commit_change
 
 GONE = "2024-01-01T00:00:00Z"
 NULLABLE = {"type": ["null", "string"]}

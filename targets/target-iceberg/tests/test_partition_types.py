@@ -18,9 +18,9 @@ from icetap.catalogs import catalog_settings
 from icetap.tables import read_table
 from icetap.testing.engines import duckdb_reader, spark_session
 from icetap.types import iceberg_schema, schema_from_iceberg
-from target_iceberg.commit import Change, SchemaStage, commit_change
-from target_iceberg.partitions import DerivedColumn
-from target_iceberg.writer import DataFileWriter, WriterOptions
+from target_iceberg.tables.commit import Change, SchemaStage, commit_change
+from target_iceberg.tables.partitions import DerivedColumn
+from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
 UTC = dt.UTC
 INSTANTS = [

@@ -10,7 +10,7 @@ from pyiceberg.transforms import UnknownTransform
 
 from icetap.errors import ConfigurationError
 from icetap.tables import read_table
-from target_iceberg import layout, loaded_table, partitions
+from target_iceberg.tables import layout, loaded_table, partitions
 
 EVENTS = {
     "id": {"type": "integer"},

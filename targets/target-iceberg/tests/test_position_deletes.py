@@ -20,8 +20,8 @@ from icetap.testing.soundness import (
     delete_rows,
     in_one_form,
 )
-from target_iceberg import merge
-from target_iceberg.commit import Change, SchemaStage, commit_change
+from target_iceberg.methods import merge
+from target_iceberg.tables.commit import Change, SchemaStage, commit_change
 
 GONE = "2024-01-01T00:00:00Z"
 MARK = {"merge_mode": "merge-on-read"}
@@ -200,7 +200,7 @@ def by_age(table):
 
 def delete_over_all(table, positions_by_file):
     """A delete file of another engine over several data files: bounds of the path are not equal."""
-    from target_iceberg import deletes
+    from target_iceberg.tables import deletes
 
     rows = sorted((path, pos) for path, listed in positions_by_file.items() for pos in listed)
     some = next(iter(data_files(table).values())).data_file

@@ -13,10 +13,10 @@ from icetap.tables import read_table
 from icetap.testing.engines import polars_rows
 from icetap.testing.soundness import assert_sound, delete_files, duckdb_scan
 from icetap.types import iceberg_schema
-from target_iceberg.commit import Change, SchemaStage, commit_change
-from target_iceberg.merge import plan_merge, write_merge
-from target_iceberg.staging import Spool
-from target_iceberg.writer import DataFileWriter, WriterOptions
+from target_iceberg.methods.merge import plan_merge, write_merge
+from target_iceberg.methods.staging import Spool
+from target_iceberg.tables.commit import Change, SchemaStage, commit_change
+from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
 from .test_partition_types import COLUMNS, values_of
 

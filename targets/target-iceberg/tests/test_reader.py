@@ -10,9 +10,9 @@ import time
 import pytest
 
 from icetap.errors import DataError
-from target_iceberg import reader
-from target_iceberg.json_text import NumberText, dump_json, parse_json
-from target_iceberg.reader import Message, Run, Tick, messages
+from target_iceberg.decoding import reader
+from target_iceberg.decoding.json_text import NumberText, dump_json, parse_json
+from target_iceberg.decoding.reader import Message, Run, Tick, messages
 
 CLASSIC = b'{"type": "RECORD", "stream": "orders", "record": {"id": %d}}\n'
 STATE = b'{"type": "STATE", "value": {"bookmarks": {}}}\n'

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from icetap.errors import ConfigurationError, DataError, StateError
-from target_iceberg import rekey as module
 from target_iceberg.commands import commands
+from target_iceberg.contracts import rekey as module
 
 TEXT = {"type": ["null", "string"]}
 LONG = {"type": ["null", "integer"]}
@@ -124,7 +124,7 @@ def test_files_of_a_partitioned_table_are_written_again_in_their_partition(lake,
 
 
 def test_a_load_that_runs_meanwhile_is_fenced_off(lake, people, monkeypatch):
-    from target_iceberg import loaded_table
+    from target_iceberg.tables import loaded_table
 
     people(*CLEAN)
     original = loaded_table.commit_change

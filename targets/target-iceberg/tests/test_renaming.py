@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from icetap.errors import ConfigurationError, StateError
-from target_iceberg import loaded_table
 from target_iceberg.commands import commands
-from target_iceberg.renaming import rename_column
+from target_iceberg.contracts.renaming import rename_column
+from target_iceberg.tables import loaded_table
 
 ID = {"id": {"type": "integer"}}
 TEXT = {"type": ["null", "string"]}

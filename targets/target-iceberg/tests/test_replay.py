@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from icetap.errors import DataError, StateError
-from target_iceberg import refused_rows, replay
 from target_iceberg.commands import commands
+from target_iceberg.contracts import refused_rows, replay
 from target_iceberg.signals import Termination
 
 ID = {"id": {"type": "integer"}}
@@ -297,7 +297,7 @@ def test_a_replay_that_is_killed_at_any_commit_loses_and_doubles_nothing(
     lake, quarantined, monkeypatch, keys, when, number
 ):
     """Its commits: the rows are marked, loaded, removed; each may be the last thing that happens."""
-    from target_iceberg import loaded_table
+    from target_iceberg.tables import loaded_table
 
     quarantined({"id": 1, "v": 1}, {"id": 2, "v": "x"}, {"id": 3, "v": "y"}, {"id": None, "v": 1}, keys=keys)
     quarantined(v=TEXT, keys=keys)
@@ -373,7 +373,7 @@ def test_of_two_replays_at_once_one_stops_and_each_row_is_loaded_once(
     lake, quarantined, monkeypatch, keys, number
 ):
     """The second begins before any commit of the first, which looks dead to it."""
-    from target_iceberg import loaded_table
+    from target_iceberg.tables import loaded_table
 
     quarantined({"id": 2, "v": "x"}, {"id": 3, "v": "y"}, {"id": 4, "v": 4}, keys=keys)
     quarantined(v=TEXT, keys=keys)
@@ -404,7 +404,7 @@ def test_a_replay_that_only_seemed_dead_cannot_load_what_another_took_over(
     lake, quarantined, monkeypatch, last
 ):
     """The second begins when the first is about to load, and is killed after its own first to fourth commit."""
-    from target_iceberg import loaded_table
+    from target_iceberg.tables import loaded_table
 
     quarantined({"id": 2, "v": "x"}, {"id": 3, "v": "y"}, {"id": 4, "v": 4}, keys=())
     quarantined(v=TEXT, keys=())

@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from target_iceberg import loaded_table, refused_rows, replay
+from target_iceberg.contracts import refused_rows, replay
 from target_iceberg.signals import Termination
+from target_iceberg.tables import loaded_table
 
 ID = {"id": {"type": "integer"}}
 LONG = {"type": ["null", "integer"]}

@@ -10,7 +10,7 @@ import pytest
 
 from icetap.catalogs import open_catalog
 from icetap.errors import ConfigurationError
-from target_iceberg.inspection import read_state
+from target_iceberg.upkeep.inspection import read_state
 
 
 def test_the_report_counts_and_is_written_whole(lake, singer):

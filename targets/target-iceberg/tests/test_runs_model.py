@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from target_iceberg import loaded_table as module
 from target_iceberg import target as target_module
+from target_iceberg.tables import loaded_table as module
 
 RUNS = 25
 """In each of four histories; each run follows one to six writes: 350 random operations in all."""

@@ -14,7 +14,7 @@ SIGNALS = pytest.mark.parametrize(
 
 SLOW_COMMIT = """
 import pathlib, time
-from target_iceberg import loaded_table
+from target_iceberg.tables import loaded_table
 original = loaded_table.commit_change
 def commit(table, change, *, stage):
     pathlib.Path(r"{folder}", "committing").touch()

@@ -16,7 +16,7 @@ from pyiceberg.transforms import IdentityTransform
 from icetap.errors import ConfigurationError
 from icetap.tables import read_data_file
 from icetap.types import iceberg_schema, schema_from_iceberg
-from target_iceberg.writer import DataFileWriter, WriterOptions
+from target_iceberg.tables.writer import DataFileWriter, WriterOptions
 
 PEOPLE = {
     "id": {"type": "integer"},

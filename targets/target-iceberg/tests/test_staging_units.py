@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from target_iceberg.staging import DELETED, DirectStage, Spool
-from target_iceberg.writer import WriterOptions
+from target_iceberg.methods.staging import DELETED, DirectStage, Spool
+from target_iceberg.tables.writer import WriterOptions
 
 
 def batch(*ids, kind=None):

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from target_iceberg.states import StateLedger, same_bookmark
+from target_iceberg.positions.states import StateLedger, same_bookmark
 
 
 def test_a_state_is_printed_only_after_its_commit(lake, singer, monkeypatch):
     seen = []
-    from target_iceberg import loaded_table as module
+    from target_iceberg.tables import loaded_table as module
 
     original = module.commit_change
 

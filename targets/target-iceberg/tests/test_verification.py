@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from icetap.types import json_field
-from target_iceberg import verification
-from target_iceberg.comparison import KINDS, Comparison, comparing
-from target_iceberg.differences import as_json, as_text
-from target_iceberg.equality import unequal_rows
-from target_iceberg.fingerprints import Filter, Fingerprints
+from target_iceberg.methods.equality import unequal_rows
 from target_iceberg.signals import Termination
+from target_iceberg.verification import verify as verification
+from target_iceberg.verification.comparison import KINDS, Comparison, comparing
+from target_iceberg.verification.differences import as_json, as_text
+from target_iceberg.verification.fingerprints import Filter, Fingerprints
 
 NAMED = {"id": {"type": "integer"}, "name": {"type": ["null", "string"]}, "at": {"type": ["null", "integer"]}}
 

@@ -1,0 +1,1 @@
+"""What may come into a table's columns, and what becomes of the rest."""

@@ -1,0 +1,1 @@
+"""What a tap sends -> record batches of the declared types."""

@@ -1,0 +1,1 @@
+"""The ways of loading a stream: appended, merged, replaced, compared, with history."""

@@ -1,0 +1,1 @@
+"""Where a stream stands: STATE messages, bookmarks in the tables, and going back."""

@@ -1,0 +1,1 @@
+"""Iceberg tables: opened or made, laid out, written and committed."""

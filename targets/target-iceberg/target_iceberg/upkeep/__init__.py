@@ -1,0 +1,1 @@
+"""Everyday operations on loaded tables."""

@@ -1,0 +1,1 @@
+"""A tap's messages compared with the tables."""
