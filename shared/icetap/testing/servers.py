@@ -106,7 +106,8 @@ def cache_folder(name: str) -> Path:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[Path]:
     """Let one process at a time fetch into a folder; gives the file that says that it is complete."""
-    with (folder / ".lock").open("w") as lock:
+    # Not `.lock`: that is the name of the lock which uv takes in an environment that it fills.
+    with (folder / ".fetching").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder / ".complete"
 
