@@ -51,7 +51,7 @@ LAYOUT_SETTINGS = (
     ),
     th.Property(
         "format_version",
-        th.IntegerType,
+        th.IntegerType(minimum=1),
         default=FORMAT_VERSION,
         title="Format version",
         description="Version of Iceberg's table format. Only 2 can be written.",
