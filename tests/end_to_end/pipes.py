@@ -22,6 +22,18 @@ BIN = Path(sys.executable).parent
 SECONDS = 120
 START_SECONDS = 30
 READY = "| target-iceberg"  # the first thing that the loader says, once its imports are done
+PEAK = """
+import os, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024))
+sys.exit(code)
+"""
+
+
+def measured(command: Sequence[str], *, into: Path) -> list[str]:
+    """The command, run by a parent that writes the most memory it held into a file, in megabytes."""
+    return [sys.executable, "-c", PEAK, str(into), *command]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 import json
 import sqlite3
-import sys
 from contextlib import closing
 
 import pytest
 
-from .pipes import BIN, Pipe
+from .pipes import BIN, Pipe, measured
 
 LIMIT_MB = 512
 GROWTH = 1.15
@@ -21,18 +20,6 @@ ROW = (
     "date(1600000000 + i, 'unixepoch'), datetime(1600000000 + i, 'unixepoch'), datetime(1600000100 + i, 'unixepoch'), "
     "CASE WHEN i % 3 THEN 'a note on order ' || i END, hex(i * 2654435761)"
 )
-PEAK = """
-import os, resource, subprocess, sys
-code = subprocess.run(sys.argv[2:]).returncode
-with open(sys.argv[1], "w") as file:
-    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024))
-sys.exit(code)
-"""
-
-
-def measured(folder, name):
-    """The command, run by a parent that writes down the most memory it held, in megabytes."""
-    return [sys.executable, "-c", PEAK, str(folder / f"{name}.peak"), str(BIN / name)]
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +50,8 @@ def test_memory_does_not_grow_with_the_table(databases, tmp_path, lane):
             target_command=["target-iceberg"],
         )
         pipe.tap_command, pipe.target_command = (
-            measured(folder, "tap-sqlite"),
-            measured(folder, "target-iceberg"),
+            measured([str(BIN / "tap-sqlite")], into=folder / "tap-sqlite.peak"),
+            measured([str(BIN / "target-iceberg")], into=folder / "target-iceberg.peak"),
         )
         pipe.target["report_path"] = str(folder / "report.json")
         pipe.run().require()

@@ -11,7 +11,7 @@ import pytest
 
 from icetap.catalogs import open_catalog
 
-from .pipes import BIN
+from .pipes import BIN, measured
 from .project import Project
 from .sources import execute
 from .types_table import CASES, KINDS, REFUSED
@@ -22,13 +22,6 @@ SIZES = [
     pytest.param((60_000, 240_000), id="short"),
     pytest.param((1_000_000, 10_000_000), id="long", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
 ]
-PEAK = """
-import os, resource, subprocess, sys
-code = subprocess.run(sys.argv[2:]).returncode
-with open(sys.argv[1], "w") as file:
-    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024))
-sys.exit(code)
-"""
 
 
 def verify(project, *arguments, code):
@@ -233,8 +226,8 @@ def test_memory_does_not_grow_with_the_table(tmp_path, sizes):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        measured = [sys.executable, "-c", PEAK, str(project.folder / "peak"), *command]
-        done = subprocess.run(measured, stdin=reading.stdout, capture_output=True, text=True, check=False)
+        watched = measured(command, into=project.folder / "peak")
+        done = subprocess.run(watched, stdin=reading.stdout, capture_output=True, text=True, check=False)
         assert (reading.wait(), done.returncode) == (0, 1), done.stderr[-2000:]
         assert json.loads(done.stdout)["streams"][0]["different"] == size // 100
         peaks[size] = int((project.folder / "peak").read_text())

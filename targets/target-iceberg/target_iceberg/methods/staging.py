@@ -16,6 +16,7 @@ from icetap.tables import count_below, read_data_file
 from icetap.types import schema_from_iceberg
 from target_iceberg.methods.keys import KeyOrder, latest_rows
 from target_iceberg.tables.layout import Layout
+from target_iceberg.tables.memory import keep_within
 from target_iceberg.tables.writer import DataFileWriter, delete_files
 
 if TYPE_CHECKING:
@@ -370,10 +371,7 @@ class Spool:
         self._flags.append(flags)
         self._bytes += batch.nbytes
         self.rows += batch.num_rows
-        if self._bytes >= self._memory_bytes:
-            self.spill()
-        elif self._budget is not None:
-            self._budget.settle()
+        keep_within(self._memory_bytes, self, budget=self._budget)
 
     @property
     def held_bytes(self) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from target_iceberg.tables.memory import keep_within
 from target_iceberg.tables.partitions import Partitioner
 from target_iceberg.tables.sorting import SortKeys, merged_order
 
@@ -67,10 +68,7 @@ class Arrangement:
         self._buffer.append(batch)
         self._numbers.append(self._partitioner.numbers(batch))
         self._bytes += batch.nbytes
-        if self._bytes >= self._memory_bytes:
-            self.spill()
-        elif self._budget is not None:
-            self._budget.settle()
+        keep_within(self._memory_bytes, self, budget=self._budget)
 
     @property
     def held_bytes(self) -> int:

@@ -17,6 +17,14 @@ class Holder(Protocol):
         """Let them go to disk."""
 
 
+def keep_within(most_bytes: int, holder: Holder, *, budget: MemoryBudget | None) -> None:
+    """Have a holder that has taken rows keep to its own bound, and all holders together to theirs."""
+    if holder.held_bytes >= most_bytes:
+        holder.spill()
+    elif budget is not None:
+        budget.settle()
+
+
 class MemoryBudget:
     """Has the largest holder let go when all together hold too much."""
 
