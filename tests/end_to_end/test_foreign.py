@@ -80,35 +80,31 @@ def test_a_tap_of_the_sdk_of_2022_loads_and_loads_again(tmp_path):
     assert len(lake.snapshots(tmp_path / "warehouse", "items")) == 1
 
 
+ITEMS = {
+    "name": "items",
+    "path": "/items.json",
+    "primary_keys": ["id"],
+    "records_path": "$[*]",
+    "num_inference_records": 25,
+}
+"""The stream as `tap-rest-api-msdk` wants it described."""
+
+
 def test_a_tap_of_the_sdk_of_2024_loads_and_loads_again(tmp_path, api):
     tap = foreign("tap-rest-api-msdk", "tap-rest-api-msdk==1.4.2", "setuptools<81")
-    stream = {
-        "name": "items",
-        "path": "/items.json",
-        "primary_keys": ["id"],
-        "records_path": "$[*]",
-        "num_inference_records": 25,
-    }
     for _ in range(2):
-        load(tmp_path, tap, {"api_url": api, "streams": [stream]}).require()
+        load(tmp_path, tap, {"api_url": api, "streams": [ITEMS]}).require()
         assert loaded(tmp_path, "items") == EVERY_ITEM
     assert len(lake.snapshots(tmp_path / "warehouse", "items")) == 1
 
 
 def test_batches_of_a_tap_of_the_sdk_of_2024_are_loaded_and_deleted(tmp_path, api):
     tap = foreign("tap-rest-api-msdk", "tap-rest-api-msdk==1.4.2", "setuptools<81")
-    stream = {
-        "name": "items",
-        "path": "/items.json",
-        "primary_keys": ["id"],
-        "records_path": "$[*]",
-        "num_inference_records": 25,
-    }
     root = tmp_path / ".meltano" / "run" / "icetap-batches"  # the loader's default, in a project
     root.mkdir(parents=True, mode=0o700)
     batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": root.as_uri()}}
     done = load(
-        tmp_path, tap, {"api_url": api, "streams": [stream], "batch_config": {**batches, "batch_size": 10}}
+        tmp_path, tap, {"api_url": api, "streams": [ITEMS], "batch_config": {**batches, "batch_size": 10}}
     )
     done.require()
     assert done.lines < len(ITEMS)
