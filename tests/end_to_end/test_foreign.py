@@ -80,7 +80,7 @@ def test_a_tap_of_the_sdk_of_2022_loads_and_loads_again(tmp_path):
     assert len(lake.snapshots(tmp_path / "warehouse", "items")) == 1
 
 
-ITEMS = {
+ITEMS_STREAM = {
     "name": "items",
     "path": "/items.json",
     "primary_keys": ["id"],
@@ -93,7 +93,7 @@ ITEMS = {
 def test_a_tap_of_the_sdk_of_2024_loads_and_loads_again(tmp_path, api):
     tap = foreign("tap-rest-api-msdk", "tap-rest-api-msdk==1.4.2", "setuptools<81")
     for _ in range(2):
-        load(tmp_path, tap, {"api_url": api, "streams": [ITEMS]}).require()
+        load(tmp_path, tap, {"api_url": api, "streams": [ITEMS_STREAM]}).require()
         assert loaded(tmp_path, "items") == EVERY_ITEM
     assert len(lake.snapshots(tmp_path / "warehouse", "items")) == 1
 
@@ -104,7 +104,9 @@ def test_batches_of_a_tap_of_the_sdk_of_2024_are_loaded_and_deleted(tmp_path, ap
     root.mkdir(parents=True, mode=0o700)
     batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": root.as_uri()}}
     done = load(
-        tmp_path, tap, {"api_url": api, "streams": [ITEMS], "batch_config": {**batches, "batch_size": 10}}
+        tmp_path,
+        tap,
+        {"api_url": api, "streams": [ITEMS_STREAM], "batch_config": {**batches, "batch_size": 10}},
     )
     done.require()
     assert done.lines < len(ITEMS)
