@@ -26,10 +26,11 @@ from icetap.testing.servers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 POSTGRES_WHEEL = "pgserver==0.1.4"  # complete programs of PostgreSQL 16
 _DEBIAN = Path("/usr/lib/postgresql")
+_LOGICAL_LOG = {"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20"}
 USER, PASSWORD = "loader", "pa55 w@rd/to?hide"
 
 
@@ -82,13 +83,17 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Start PostgreSQL, or skip the test; it ends with the block.
+def postgres(*, options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
+    """Start PostgreSQL with a logical log, or skip the test; it ends with the block.
 
-    `ICETAP_TEST_POSTGRES_URL` names a server of somebody else's, with a user who may make databases.
+    `ICETAP_TEST_POSTGRES_URL` names a server of somebody else's, with a user who may make databases and
+    read the log.
+
+    Args:
+        options: Settings of the server, such as `max_connections`; a server with options is always our own.
     """
     with real_server("PostgreSQL") as answers:
-        if address := address_from_environment("postgres"):
+        if options is None and (address := address_from_environment("postgres")):
             parts = urlsplit(address)
             answers("an address in the environment")
             yield Postgres(
@@ -98,7 +103,7 @@ def postgres() -> Iterator[Postgres]:
         programs, how = _programs()
         folder = Path(tempfile.mkdtemp(prefix="icetap-postgres-"))
         try:
-            with _started(programs, folder) as server:
+            with _started(programs, folder, options=options or {}) as server:
                 version = server.execute("postgres", "SHOW server_version")[0][0]
                 answers(f"{version}, {how}")
                 yield server
@@ -121,7 +126,7 @@ def _programs() -> tuple[Path, str]:
 
 
 @contextmanager
-def _started(programs: Path, folder: Path) -> Iterator[Postgres]:
+def _started(programs: Path, folder: Path, *, options: Mapping[str, str]) -> Iterator[Postgres]:
     user = _other_user()
     if user:
         programs = _readable_for(user, programs, folder)
@@ -142,10 +147,11 @@ def _started(programs: Path, folder: Path) -> Iterator[Postgres]:
     if made.returncode != 0:
         raise NotAvailableError(f"initdb failed and said: {made.stderr.strip()[-200:]}")
     port = free_port()
-    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
+    always = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
+    settings = {**always, **_LOGICAL_LOG, **options}
     server = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
     with started(
-        [*server, *(part for name, value in options.items() for part in ("-c", f"{name}={value}"))],
+        [*server, *(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))],
         answers=lambda: accepts_connections(port) and (data / "postmaster.pid").exists() and _is_ready(data),
         folder=folder,
         user=user,
