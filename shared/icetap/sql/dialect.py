@@ -103,8 +103,32 @@ class Selection:
     guarded: bool = False
 
 
+CHUNK_BYTES = 24 * 1024 * 1024
+"""About how many bytes of rows a chunk should hold: many workers then fill whole ones in little memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a full read: the rows for which a condition is true; all of them fit in memory.
+
+    `end` is the position, under the names of `Table.position`, that says "this chunk and all before it have
+    been read"; None where a later run could not go on there. Inside a chunk rows have no order.
+    The condition's placeholders count from 1: only what has no parameters of its own is cut into chunks.
+    """
+
+    condition: str
+    parameters: tuple[Value, ...] = ()
+    end: Mapping[str, Value] | None = None
+
+
 class Connection(Protocol):
     """An open connection; the engine uses it from one thread at a time, except `cancel`."""
+
+    def export_snapshot(self) -> str | None:
+        """Return a name under which other connections see the same snapshot, while this one stays open.
+
+        None where the source cannot share one.
+        """
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Return a small result as Python tuples."""
@@ -131,13 +155,44 @@ class Dialect(abc.ABC):
     """One kind of database."""
 
     @abc.abstractmethod
-    def connect(self) -> Connection:
+    def connect(self, snapshot: str | None = None) -> Connection:
         """Open a connection that reads one snapshot until it is closed, where the source can.
+
+        Args:
+            snapshot: What `Connection.export_snapshot` of another connection returned, to see what it sees.
 
         Raises:
             ConfigurationError: When the settings are wrong.
-            RetriableError: When the source is busy or away.
+            RetriableError: When the source is busy or away, or the snapshot is gone.
         """
+
+    def transient(self, error: BaseException) -> bool:  # noqa: ARG002 - for dialects
+        """Say whether a new connection may do what failed on the old one.
+
+        Args:
+            error: What `connect` or a method of a connection raised; the driver's own is its `__cause__`.
+        """
+        return False
+
+    def chunks(
+        self,
+        connection: Connection,  # noqa: ARG002 - for dialects, as all of these
+        table: Table,  # noqa: ARG002
+        *,
+        conditions: Sequence[str],  # noqa: ARG002
+        after: Mapping[str, Value] | None,  # noqa: ARG002
+    ) -> Sequence[Chunk]:
+        """Cut a full read into chunks of about `CHUNK_BYTES`, in the order in which they are sent.
+
+        Together they hold every row once. Without any, the table is read as one, in the order of its position.
+
+        Args:
+            connection: Sees the snapshot that is read.
+            table: A table without parameters.
+            conditions: The owner's own; rows that do not fulfil them are not read.
+            after: The position after which to begin: a chunk's `end`, or that of a row.
+        """
+        return ()
 
     @abc.abstractmethod
     def version(self, connection: Connection) -> str:

@@ -138,6 +138,9 @@ class Connection:
             finally:
                 self._running = None
 
+    def export_snapshot(self) -> None:
+        """SQLite's read transactions cannot be shared."""
+
     def cancel(self) -> None:
         """Interrupt what runs; the driver cannot in version 1.13, later ones may."""
         running = self._running

@@ -35,7 +35,7 @@ class SQLiteDialect(Dialect):
         self._type_scan = type_scan
 
     @override
-    def connect(self) -> Connection:
+    def connect(self, snapshot: str | None = None) -> Connection:
         return self.file.open()
 
     @override
