@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icetap.connectors import Connector
     from icetap.testing.databases import Postgres
     from icetap.testing.lakes import S3, RestServer
+    from icetap.testing.mariadb import MariaDB
 
 SUITE = "icetap.testing.conformance"
 _KINDS = {"connector": ("tap", "target"), "tap": ("tap",), "target": ("target",)}
@@ -71,6 +72,15 @@ def postgres_server() -> Iterator[Postgres]:
     from icetap.testing.databases import postgres
 
     with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDB]:
+    """MariaDB with its binary log on; a test makes a database of its own in it."""
+    from icetap.testing.mariadb import mariadb
+
+    with mariadb() as server:
         yield server
 
 
