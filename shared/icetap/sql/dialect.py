@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from icetap.sql.change_log import ChangeLog
+
 Value = int | float | str | bytes | None
 """What is bound to a statement, and what a cursor or a position is made of."""
 
@@ -30,6 +32,7 @@ class Column:
     `field` has the column's own name and its exact Arrow type. `expressions` are what the SELECT list
     asks for, quoted, so that the driver distorts nothing; `decode` makes the exact array of them.
     `refusal` is an SQL condition that is true for a value of another type than the column's.
+    `decode_log` makes the exact array of the values as the change log has them, one per row, null as None.
     """
 
     field: pa.Field
@@ -39,6 +42,7 @@ class Column:
     refusal: str | None = None
     hint: Any = None
     unsupported: str | None = None
+    decode_log: Callable[[Sequence[Any]], Decoded] | None = None
 
     @property
     def name(self) -> str:
@@ -277,6 +281,10 @@ class Dialect(abc.ABC):
         names = ", ".join(expressions)
         values = ", ".join(self.placeholder(start + number) for number in range(len(expressions)))
         return f"({names}) > ({values})"
+
+    def change_log(self) -> ChangeLog | None:
+        """Return the change log for LOG_BASED streams, nothing opened yet; None where there is none."""
+        return None
 
     @abc.abstractmethod
     def placeholder(self, number: int) -> str:
