@@ -22,7 +22,7 @@ from icetap.columnar.output import MessageWriter
 from icetap.columnar.stream import ColumnarStream, open_batch_folder
 from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, IcetapError
-from icetap.secrets import redaction
+from icetap.secrets import redaction, references, rotating
 from icetap.settings import check_settings
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class IcetapTap(Tap, abc.ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         self._signum: int | None = None
+        self.secret_references: dict[str, str] = {}
         self._batch_folder: BatchFolder | None = None
         self._batch_folder_is_open = False
         super().__init__(**kwargs)
@@ -134,9 +135,26 @@ class IcetapTap(Tap, abc.ABC):
         self.append_builtin_config(self.config_jsonschema)
         redaction.REDACTOR.add_settings(self._config, self.config_jsonschema)
         check_settings(self._config, self.config_jsonschema, plugin=self.name)
+        self._resolve_references()
         errors = super()._validate_config(raise_errors=raise_errors)
         self.check_config()
         return errors
+
+    def _resolve_references(self) -> None:
+        resolved = references.resolve(self._config, self.config_jsonschema)
+        self._config, self.secret_references = resolved.config, resolved.references
+        redaction.REDACTOR.add_settings(self._config, self.config_jsonschema)
+
+    def exchanging(self, setting: str) -> contextlib.AbstractContextManager[rotating.Rotating]:
+        """Hold a credential that its server may replace when it is used, such as an OAuth refresh token.
+
+        Args:
+            setting: The setting, with a point before the name of a nested one.
+        """
+        value: Any = self.config
+        for name in setting.split("."):
+            value = value[name]
+        return rotating.exchanging(setting, value=value, reference=self.secret_references.get(setting))
 
     def check_config(self) -> None:
         """Check what the settings' JSON Schema cannot say.

@@ -107,7 +107,7 @@ def read_catalog_settings(
     if config is not None:
         settings = _read_json(config)
     elif project and target in loaders:
-        return project.settings(target, also=CATALOG_SETTINGS), root
+        return _without_references(project.settings(target, also=CATALOG_SETTINGS)), root
     elif target != "target-iceberg":
         hint = did_you_mean(target, loaders) or "."
         raise ConfigurationError(
@@ -117,7 +117,14 @@ def read_catalog_settings(
     for name in CATALOG_SETTINGS:
         if found := variables.get(f"TARGET_ICEBERG_{name.upper()}"):
             settings[name] = found
-    return settings, root
+    return _without_references(settings), root
+
+
+def _without_references(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from icetap.secrets.references import resolve  # noqa: PLC0415 -- only `query` opens a catalog itself
+
+    declared = {name: {"type": kind, "secret": name == "catalog"} for name, kind in CATALOG_SETTINGS.items()}
+    return resolve(settings, {"properties": declared}).config
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What keeps credentials out of sight."""
+"""Secrets: encrypted at rest, resolved in memory, kept out of everything that is written or said."""

@@ -57,6 +57,11 @@ class Redactor:
 _CREDENTIAL = re.compile(r"passw|secret|token|key|credential|auth|signature", re.IGNORECASE)
 
 
+def is_credential(name: str) -> bool:
+    """Say whether a property's name sounds like a credential's."""
+    return _CREDENTIAL.search(name) is not None
+
+
 def _secrets(value: object) -> Iterable[str]:
     """Yield the texts to hide in a secret setting.
 
@@ -70,7 +75,7 @@ def _secrets(value: object) -> Iterable[str]:
             yield from _secrets(child)
     elif isinstance(value, Mapping):
         for name, child in value.items():
-            if not isinstance(child, str) or _CREDENTIAL.search(name):
+            if not isinstance(child, str) or is_credential(name):
                 yield from _secrets(child)
                 if name == "credential" and isinstance(child, str):
                     # A client's id and its secret, as Iceberg's catalogs have them.

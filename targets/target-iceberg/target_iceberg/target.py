@@ -22,6 +22,7 @@ from icetap import faults
 from icetap.catalogs import open_catalog
 from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, DataError, IcetapError
+from icetap.secrets import references
 from icetap.secrets.redaction import REDACTOR, install
 from icetap.settings import check_settings
 from target_iceberg.commands import commands
@@ -123,8 +124,10 @@ class TargetIceberg(Target):
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # Before the SDK looks at them: its messages repeat the value that is wrong.
-        REDACTOR.add_settings(self.config, self.config_jsonschema)
+        REDACTOR.add_settings(self._config, self.config_jsonschema)
         install()
+        self._config = references.resolve(self._config, self.config_jsonschema).config
+        REDACTOR.add_settings(self._config, self.config_jsonschema)
         try:
             return super()._validate_config(raise_errors=raise_errors)
         except ConfigValidationError as error:

@@ -1,0 +1,145 @@
+"""References in settings become values, in memory alone."""
+
+import pytest
+
+from icetap.errors import ConfigurationError
+from icetap.secrets import references
+from icetap.secrets.keys import KEYS_VARIABLE, new_key
+from icetap.secrets.redaction import MASK, REDACTOR
+from icetap.secrets.references import resolve
+from icetap.secrets.rotating import exchanging
+from icetap.secrets.store import STORE_VARIABLE, open_store
+
+SCHEMA = {
+    "properties": {
+        "host": {"type": "string"},
+        "port": {"type": "integer"},
+        "password": {"type": "string", "secret": True},
+        "folder": {"type": "string"},
+        "catalog": {"type": ["object", "string"], "secret": True},
+        "ssh_tunnel": {
+            "type": "object",
+            "properties": {"password": {"type": "string", "secret": True}, "port": {"type": "integer"}},
+        },
+        "headers": {"type": "array", "items": {"type": "object"}},
+    }
+}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEYS_VARIABLE, new_key())
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "vault" / "secrets.json"))
+    made = open_store()
+    made.set("prod/password", "s3cret-pa55")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"password": "secret://prod/password"}, {"password": "s3cret-pa55"}, id="setting"),
+        pytest.param(
+            {"ssh_tunnel": {"password": "secret://prod/password", "port": 22}},
+            {"ssh_tunnel": {"password": "s3cret-pa55", "port": 22}},
+            id="nested",
+        ),
+        pytest.param(
+            {"headers": [{"X-Key": "secret://prod/password"}]},
+            {"headers": [{"X-Key": "s3cret-pa55"}]},
+            id="in-a-list",
+        ),
+        pytest.param(
+            {"catalog": '{"uri": "https://x", "token": "secret://prod/password"}'},
+            {"catalog": {"uri": "https://x", "token": "s3cret-pa55"}},
+            id="object-as-json-text",
+        ),
+        pytest.param({"port": "env://SOME_PORT"}, {"port": 5433}, id="typed"),
+        pytest.param({"host": "env://SOME_HOST"}, {"host": "db.example.com"}, id="environment"),
+        pytest.param({"folder": "file:///data"}, {"folder": "file:///data"}, id="a-place-stays"),
+        pytest.param(
+            {"catalog": {"warehouse": "file:///data"}},
+            {"catalog": {"warehouse": "file:///data"}},
+            id="a-nested-place",
+        ),
+        pytest.param({"host": "https://x.example"}, {"host": "https://x.example"}, id="an-address-stays"),
+    ],
+)
+def test_references_are_replaced(store, monkeypatch, given, expected):
+    monkeypatch.setenv("SOME_PORT", "5433")
+    monkeypatch.setenv("SOME_HOST", "db.example.com")
+
+    assert resolve(given, SCHEMA).config == expected
+
+
+def test_a_file_holds_a_secret_setting_and_its_line_end_is_no_part_of_it(tmp_path):
+    (tmp_path / "pw").write_text("from-a-file\n")
+
+    found = resolve({"password": f"file://{tmp_path}/pw"}, SCHEMA)
+
+    assert found.config == {"password": "from-a-file"}
+    assert found.references == {"password": f"file://{tmp_path}/pw"}
+    assert REDACTOR.redact("it is from-a-file") == f"it is {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"password": "secret://prod/pasword"},
+            ["'password'", "did you mean 'prod/password'", "icetap secrets set"],
+        ),
+        ({"password": "env://NO_SUCH_THING"}, ["'password'", "NO_SUCH_THING"]),
+        ({"password": "file:///no/such/file"}, ["'password'", "cannot be read"]),
+        ({"ssh_tunnel": {"port": "env://SOME_WORD"}}, ["'ssh_tunnel.port'", "integer"]),
+    ],
+    ids=["no-secret", "no-variable", "no-file", "wrong-type"],
+)
+def test_a_reference_to_nothing_names_the_setting_and_the_way_out(store, monkeypatch, given, words):
+    monkeypatch.setenv("SOME_WORD", "not-a-number")
+
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(given, SCHEMA)
+
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert "not-a-number" not in str(caught.value)
+
+
+def test_other_stores_come_through_entry_points(monkeypatch):
+    class Point:
+        def load(self):
+            return lambda rest: f"value of {rest}"
+
+    monkeypatch.setattr(
+        references,
+        "entry_points",
+        lambda *, group, name: [Point()] if (group, name) == ("icetap.secret_stores", "vault") else [],
+    )
+
+    assert resolve({"password": "vault://team/db"}, SCHEMA).config == {"password": "value of team/db"}
+
+
+def test_a_replaced_refresh_token_is_stored_before_the_exchange_ends(store):
+    with exchanging("refresh_token", value="stale", reference="secret://prod/password") as token:
+        assert token.value == "s3cret-pa55", "another process may have replaced what this run began with"
+        token.replace("the next one")
+        assert open_store().get("prod/password") == "the next one"
+
+
+def test_a_replaced_token_without_a_store_is_reported(caplog):
+    with exchanging("refresh_token", value="written out", reference=None) as token:
+        token.replace("its replacement")
+
+    assert token.value == "its replacement"
+    assert "refresh_token: secret://NAME" in caplog.text
+    assert "its replacement" not in caplog.text
+
+
+def test_a_token_that_could_not_be_stored_is_not_exchanged(store, monkeypatch):
+    monkeypatch.setenv(KEYS_VARIABLE, new_key())
+
+    with (
+        pytest.raises(ConfigurationError, match="Add that key"),
+        exchanging("refresh_token", value="x", reference="secret://prod/password"),
+    ):
+        pytest.fail("the old token would be used up")
