@@ -20,6 +20,7 @@ from icetap.columnar.batches import BatchFolder, batch_root
 from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lanes import ArrowLane, Lane, MappedLane, RecordLane
 from icetap.columnar.lines import record_lines, too_long
+from icetap.columnar.sender import Sender
 from icetap.errors import ConfigurationError, DataError
 from icetap.types import singer_from_schema
 
@@ -83,30 +84,25 @@ class ColumnarStream(Stream, abc.ABC):
 
     def emit(self) -> None:
         """Write SCHEMA, the records, their STATEs, and the end marker of a complete full read."""
-        schema = self.columns
-        self._write_schema(schema)
-        lane: Lane | None = None
+        sender = Sender(self)
+        sender.declare(self.columns)
         pending: dict[str, Any] | None = None
         try:
             with self.get_record_counter() as counter, self.get_sync_timer():
                 for page in self.pages():
                     self._icetap.check_interrupted()
-                    lane = lane or self._lane(schema)
-                    batch = self._sendable(page.batch, lane)
-                    announced = lane.write(batch)
-                    counter.increment(batch.num_rows)
-                    self.records += batch.num_rows
+                    before = self.records
+                    announced = sender.write(page.batch)
+                    counter.increment(self.records - before)
                     pending = page.bookmark or pending
                     if announced and pending is not None:
                         self.write_bookmark(pending)
                         pending = None
-                if lane is not None:
-                    lane.finish()
-                    if pending is not None:
-                        self.write_bookmark(pending)
+                sender.finish()
+                if pending is not None:
+                    self.write_bookmark(pending)
         except BaseException:
-            if lane is not None:
-                lane.abandon()
+            sender.abandon()
             raise
         self._finish()
 
@@ -138,7 +134,7 @@ class ColumnarStream(Stream, abc.ABC):
             for stream_map in self.stream_maps
         )
 
-    def _lane(self, schema: pa.Schema) -> Lane:
+    def new_lane(self, schema: pa.Schema) -> Lane:
         """Choose the lane; the version is known once the first page is there."""
         messages = self._icetap.messages
         folder = self._icetap.batch_folder
@@ -148,7 +144,8 @@ class ColumnarStream(Stream, abc.ABC):
             return MappedLane(messages, maps=self.stream_maps, version=self.version)
         return RecordLane(messages, stream=self.name, version=self.version)
 
-    def _write_schema(self, schema: pa.Schema) -> None:
+    def write_schema(self, schema: pa.Schema) -> None:
+        """Write the SCHEMA message for these columns."""
         if self._is_mapped:
             if self._icetap.batch_folder is not None:
                 raise ConfigurationError(
@@ -181,7 +178,7 @@ class ColumnarStream(Stream, abc.ABC):
 
     # --- what a lane cannot carry -----------------------------------------------------------------
 
-    def _sendable(self, batch: pa.RecordBatch, lane: Lane) -> pa.RecordBatch:
+    def sendable(self, batch: pa.RecordBatch, lane: Lane) -> pa.RecordBatch:
         """Refuse, or leave out, records that have no JSON form or whose line would be too long."""
         if isinstance(lane, ArrowLane):
             return batch
@@ -194,7 +191,7 @@ class ColumnarStream(Stream, abc.ABC):
                     reason=f"column '{field.name}' holds NaN or Infinity, which JSON cannot hold",
                     advice="The Arrow lane ('batch_config') keeps them.",
                 )
-                return self._sendable(batch, lane)
+                return self.sendable(batch, lane)
         mask = too_long(batch)
         if mask is None:
             return batch
