@@ -6,6 +6,8 @@ import abc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from icetap.errors import RetriableError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -135,13 +137,21 @@ class Connection(Protocol):
         """
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        """Return a small result as Python tuples."""
+        """Return a small result as Python tuples.
+
+        Raises:
+            SkippableError: As `read`.
+        """
 
     def read(self, selection: Selection, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the result: one array per expression of each column, then the extras, then `is_refused`.
 
+        It ends only after the source has said that this was all: a lost connection is an error.
+
         Raises:
             RefusedValueError: When a value does not fit and the selection is not guarded.
+            SkippableError: When this table is gone or a right on it is missing; other streams go on.
+            RetriableError: When the connection is lost.
         """
 
     def cancel(self) -> None:
@@ -153,6 +163,10 @@ class Connection(Protocol):
 
 class RefusedValueError(Exception):
     """The driver met a value of another type than the column's; the engine finds out which."""
+
+
+class SnapshotGoneError(RetriableError):
+    """The snapshot that was to be shared is not there any more: its connection was lost."""
 
 
 class Dialect(abc.ABC):
@@ -167,7 +181,8 @@ class Dialect(abc.ABC):
 
         Raises:
             ConfigurationError: When the settings are wrong.
-            RetriableError: When the source is busy or away, or the snapshot is gone.
+            RetriableError: When the source is busy or away.
+            SnapshotGoneError: When there is no such snapshot any more.
         """
 
     def transient(self, error: BaseException) -> bool:  # noqa: ARG002 - for dialects
@@ -275,6 +290,25 @@ class Dialect(abc.ABC):
     @abc.abstractmethod
     def statistics(self, connection: Connection, table: Table) -> tuple[int | None, int | None]:
         """Return estimated rows and size in bytes, from the server's statistics, never by counting."""
+
+    def cursor_expression(self, column: Column) -> str | None:
+        """Return what a replication key is compared and ordered by: what an index may serve; None if nothing.
+
+        By default what the SELECT list asks for, which is wrong where that is a cast.
+        """
+        return column.expressions[0] if len(column.expressions) == 1 else None
+
+    def cursor_parameter(self, column: Column, *, number: int) -> str:  # noqa: ARG002 - for dialects
+        """Return the placeholder of a value that the cursor expression is compared with, cast if need be."""
+        return self.placeholder(number)
+
+    def position_expressions(self, table: Table) -> Sequence[str]:
+        """Return what the SELECT list asks for to have the values of `Table.position`: numbers or texts."""
+        return list(table.position.values())
+
+    def after_position(self, table: Table, *, start: int) -> str:
+        """Return the condition for rows after the values of `Table.position`; parameters count from `start`."""
+        return self.after(list(table.position.values()), start=start)
 
     def after(self, expressions: Sequence[str], *, start: int) -> str:
         """Return the condition for rows that come after a position; parameters count from `start`."""
