@@ -199,13 +199,17 @@ class IcetapTap(Tap, abc.ABC):
         self.write_state()
         for stream in self.streams.values():
             if isinstance(stream, ColumnarStream):
-                if stream.selected:
+                if stream.selected and not stream.shares_reader:
                     stream.emit()
             elif stream.parent_stream_type is None and (stream.selected or stream.has_selected_descendents):
                 stream.sync()
                 stream.finalize_state_progress_markers()
+        self.read_together()
         for stream in self.streams.values():
             stream.log_sync_costs()
+
+    def read_together(self) -> None:
+        """Read the streams that share one reader (`ColumnarStream.shares_reader`), after all others."""
 
     def _refuse_missing_streams(self) -> None:
         """End a run that was asked for streams which the source has no more: not reading them is no success.

@@ -64,6 +64,11 @@ class ColumnarStream(Stream, abc.ABC):
     def columns(self) -> pa.Schema:
         """The columns that are sent, with their exact Arrow types."""
 
+    @property
+    def shares_reader(self) -> bool:
+        """Whether the tap reads this stream together with others, by `IcetapTap.read_together`."""
+        return False
+
     @abc.abstractmethod
     def pages(self) -> Iterator[Page]:
         """Yield the records in the order of the source; holds one batch at a time."""
