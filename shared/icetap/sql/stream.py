@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from icetap.sql.tap import SQLTap
 
 BATCH_BYTES = 16 * 1024 * 1024
+LOG_BASED = "LOG_BASED"
 
 
 class SQLStream(ColumnarStream):
@@ -47,11 +48,8 @@ class SQLStream(ColumnarStream):
         self.table = table
         self.query = query
         self.options = options
-        supported = [column for column in table.columns if column.unsupported is None]
-        self._new_names = renamed(
-            [column.name for column in supported], options.get("rename") or {}, stream=table.stream
-        )
-        self.columns_by_name = {self._new_names[column.name]: column for column in supported}
+        self._new_names: dict[str, str] = {}
+        self.columns_by_name = self.renamed_columns(table.columns)
         keys = self._key_names(options, query)
         schema = pa.schema(
             column.field.with_name(name).with_nullable(name not in keys)
@@ -70,6 +68,14 @@ class SQLStream(ColumnarStream):
     def _key_names(self, options: Mapping[str, Any], query: QueryOptions | None) -> list[str]:
         given = (query.key_properties if query else ()) or options.get("key_properties")
         return [self._new_name(name, option="key_properties") for name in given or self.table.key]
+
+    def renamed_columns(self, columns: Sequence[Column]) -> dict[str, Column]:
+        """Take these for the table's columns; return those that can be read, by their names in the stream."""
+        supported = [column for column in columns if column.unsupported is None]
+        self._new_names = renamed(
+            [column.name for column in supported], self.options.get("rename") or {}, stream=self.table.stream
+        )
+        return {self._new_names[column.name]: column for column in supported}
 
     def _new_name(self, name: str, *, option: str) -> str:
         """Return a column's name in the stream; it may be given by its old or its new name."""
@@ -100,7 +106,7 @@ class SQLStream(ColumnarStream):
         keys = _changed(list(self.primary_keys), root.table_key_properties, entry.key_properties)
         replication_key = _changed(self.replication_key, root.replication_key, entry.replication_key)
         self.primary_keys = [self._new_name(name, option="table-key-properties") for name in keys]
-        if replication_key:
+        if replication_key and method != LOG_BASED:  # people name columns there that only a log has
             self.replication_key = self._new_name(replication_key, option="replication-key")
         self.forced_replication_method = method
         self._input_schema = entry.schema.to_dict()
@@ -132,8 +138,15 @@ class SQLStream(ColumnarStream):
         return {
             name: column
             for name, column in self.columns_by_name.items()
-            if name in always or (self.mask["properties", name] and (declared is None or name in declared))
+            if name in always
+            or (self.mask["properties", name] and (declared is None or name in declared or self._takes_new))
         }
+
+    @property
+    def _takes_new(self) -> bool:
+        """Whether columns that came after discovery are read: in a log they come at once, unless some are deselected."""
+        declared = (self._input_schema or {}).get("properties") or {}
+        return self.shares_reader and all(self.mask["properties", name] for name in declared)
 
     @property
     @override
@@ -148,6 +161,11 @@ class SQLStream(ColumnarStream):
         return self._final_bookmark
 
     # --- reading ------------------------------------------------------------------------------------
+
+    @property
+    @override
+    def shares_reader(self) -> bool:
+        return self.replication_method == LOG_BASED and self.dialect.change_log() is not None
 
     @override
     def pages(self) -> Iterator[Page]:
@@ -173,8 +191,8 @@ class SQLStream(ColumnarStream):
                     self._final_bookmark = read.bookmark
                     yield page
                 self._final_bookmark = read.bookmark
-            elif self.replication_method == "FULL_TABLE":
-                yield from self._full_pages(connection)
+            elif self.replication_method == "FULL_TABLE" or self.shares_reader:
+                yield from self.full_pages(connection)
             else:
                 raise ConfigurationError(
                     f"stream '{self.name}' has the replication method {self.replication_method}; "
@@ -183,7 +201,7 @@ class SQLStream(ColumnarStream):
         finally:
             connection.close()
 
-    def _full_pages(self, connection: Connection) -> Iterator[Page]:
+    def full_pages(self, connection: Connection) -> Iterator[Page]:
         """Read everything, in the order of the position if there is one."""
         given = self.bookmark()
         position = dict(self.table.position)
@@ -323,11 +341,16 @@ class SQLStream(ColumnarStream):
             for field, array in zip(schema, arrays, strict=True)
             if not field.nullable and array.null_count
         ]
-        return self._without_refused(pa.RecordBatch.from_arrays(arrays, schema=schema), reasons)
+        return self.without_refused(pa.RecordBatch.from_arrays(arrays, schema=schema), reasons)
 
-    def _without_refused(
+    def without_refused(
         self, batch: pa.RecordBatch, reasons: Sequence[tuple[str, pa.Array]]
     ) -> pa.RecordBatch:
+        """Return the rows under none of the masks; each says what does not fit in its rows.
+
+        Raises:
+            DataError: With `on_rejected: fail`, the default, when there are such rows.
+        """
         kept = pa.repeat(pa.scalar(True), batch.num_rows)
         for where, mask in reasons:
             count = pc.sum(pc.and_(kept, mask)).as_py() or 0
