@@ -87,7 +87,7 @@ class Change:
     `old` of an update may be left out when the key did not change and the table has one; where it is there,
     the engine compares the keys, and a changed one becomes delete(old) + insert(new). `old` may hold the key
     alone, other cells None. `is_old_whole` says that it is the whole row: then `UNCHANGED` cells of `new` are
-    taken from it. `has_unchanged` says that `new` holds such cells.
+    taken from it. `has_unchanged` says that `new` holds such cells. `size` is about how many bytes the values have.
     """
 
     table: TableId
@@ -95,6 +95,7 @@ class Change:
     old: Sequence[Any] | None = None
     has_unchanged: bool = False
     is_old_whole: bool = False
+    size: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,17 @@ class ChangeLog(abc.ABC):
     @abc.abstractmethod
     def is_seen(self, mark: Any, position: str) -> bool:
         """Say whether the transaction of `Begin.mark` lies before a position."""
+
+    @abc.abstractmethod
+    def is_reached(self, position: str, *, by: str) -> bool:
+        """Say whether a reader that stands at `by` has everything that lies before `position`."""
+
+    def sees(self, connection: Connection, mark: Any) -> bool:  # noqa: ARG002 - for dialects
+        """Say whether a connection sees the transaction of `Begin.mark`, as it must to read rows again by key.
+
+        A log may tell of a commit before other connections see it; the engine then opens another one.
+        """
+        return True
 
     @abc.abstractmethod
     def key_condition(
