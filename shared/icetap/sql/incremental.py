@@ -32,13 +32,16 @@ class IncrementalRead:
     Args:
         stream: Gives columns, options and the bookmark of the last run.
         connection: Reads one snapshot, where the source can.
+        bookmark: Where to go on in this run, instead of the last one's bookmark.
     """
 
-    def __init__(self, stream: SQLStream, connection: Connection) -> None:
+    def __init__(
+        self, stream: SQLStream, connection: Connection, *, bookmark: dict[str, Any] | None = None
+    ) -> None:
         self._stream = stream
         self._connection = connection
         self._column = self._cursor_column()
-        self.bookmark = self._given_bookmark()
+        self.bookmark = self._given_bookmark() if bookmark is None else bookmark
 
     def pages(self) -> Iterator[Page]:
         """Yield the records; holds one batch."""
@@ -61,7 +64,7 @@ class IncrementalRead:
                 "Set 'replication-key' in its metadata, or 'streams.<name>.replication_key'."
             )
         column = stream.columns_by_name[stream.replication_key]
-        if len(column.expressions) != 1 or pa.types.is_nested(column.field.type):
+        if stream.dialect.cursor_expression(column) is None or pa.types.is_nested(column.field.type):
             raise ConfigurationError(
                 f"stream '{stream.name}': column '{column.name}' has no declared type that can be compared, so "
                 "it cannot be the replication key. Use a column with a declared type, or a query with CAST."
@@ -80,6 +83,11 @@ class IncrementalRead:
             )
             return {}
         return given
+
+    @property
+    def _cursor(self) -> str:
+        """What the replication key is compared and ordered by."""
+        return str(self._stream.dialect.cursor_expression(self._column))
 
     @property
     def _value(self) -> Any:
@@ -187,14 +195,14 @@ class IncrementalRead:
             return
         selection = self._stream.selection(
             table,
-            conditions=[f"{self._column.expressions[0]} IS NULL"],
+            conditions=[f"{self._cursor} IS NULL"],
             order=tuple(table.position.values()),
         )
         for batch, _ in self._stream.read(self._connection, selection):
             yield Page(batch, None)
 
     def _with_cursor(self, table: Table, start: Value, current: CursorRange) -> Iterator[Page]:
-        stream, cursor = self._stream, self._column.expressions[0]
+        stream, cursor = self._stream, self._cursor
         if not current.has_index and stream.query is None:
             stream.logger.warning(
                 "Stream %s: the replication key '%s' has no index, so each run reads and sorts the whole table",
@@ -205,9 +213,10 @@ class IncrementalRead:
         parameters: list[Value] = []
         number = len(table.parameters) + 1
         if start is not None:
-            conditions.append(f"{cursor} >= {stream.dialect.placeholder(number)}")
+            conditions.append(f"{cursor} >= {stream.dialect.cursor_parameter(self._column, number=number)}")
             parameters.append(start)
-        conditions.append(f"{cursor} <= {stream.dialect.placeholder(number + len(parameters))}")
+        end = stream.dialect.cursor_parameter(self._column, number=number + len(parameters))
+        conditions.append(f"{cursor} <= {end}")
         parameters.append(current.upper)
         selection = stream.selection(
             table, conditions=conditions, parameters=parameters, order=(cursor, *table.position.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,17 +10,20 @@ import pyarrow.compute as pc
 from typing_extensions import override
 
 from icetap.columnar.stream import ColumnarStream, Page
-from icetap.errors import ConfigurationError, DataError, StateError
+from icetap.errors import ConfigurationError, DataError
 from icetap.settings import did_you_mean
+from icetap.sql.chunks import Rows
 from icetap.sql.dialect import Column, RefusedValueError, Selection, Table, Value
+from icetap.sql.full_read import FullRead
 from icetap.sql.incremental import IncrementalRead
 from icetap.sql.options import QueryOptions, renamed
 from icetap.sql.prefetch import prefetched
 from icetap.sql.queries import without_semicolon
+from icetap.sql.retries import Retries
 from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from singer_sdk.singerlib import Catalog, CatalogEntry
 
@@ -64,6 +67,7 @@ class SQLStream(ColumnarStream):
             self.replication_key = self._new_name(replication_key, option="replication_key")
         self.forced_replication_method = options.get("replication_method")
         self._final_bookmark: dict[str, Any] = {}
+        self._batch_rows: int | None = None
 
     def _key_names(self, options: Mapping[str, Any], query: QueryOptions | None) -> list[str]:
         given = (query.key_properties if query else ()) or options.get("key_properties")
@@ -182,82 +186,85 @@ class SQLStream(ColumnarStream):
             raise ConfigurationError(f"stream '{self.name}': {error}") from error
 
     def _read_pages(self) -> Iterator[Page]:
+        if self.replication_method == "INCREMENTAL":
+            yield from self._incremental_pages()
+        elif self.replication_method == "FULL_TABLE" or self.shares_reader:
+            yield from self.full_pages()
+        else:
+            raise ConfigurationError(
+                f"stream '{self.name}' has the replication method {self.replication_method}; "
+                f"{self.tap_name} has FULL_TABLE and INCREMENTAL"
+            )
+
+    def full_pages(self, connect: Callable[[], Connection] | None = None) -> Iterator[Page]:
+        """Read everything, from where an interrupted read stopped.
+
+        Args:
+            connect: Opens connections that see the snapshot to be read; by default, the read takes its own.
+        """
+        read = FullRead(self, given=self.bookmark(), connect=connect)
+        self.version = read.version
+        self._final_bookmark = {"version": read.version}
+        yield from read.pages()
+        self.is_complete = read.is_complete
+
+    def _incremental_pages(self) -> Iterator[Page]:
+        """Read what came since the bookmark; a lost connection is made anew, and the read goes on at its bookmark.
+
+        Without a key, rows that come again could not be recognised: then it goes on only while nothing was sent,
+        and the next run, whose loader knows the rows at the bookmark, does the rest.
+        """
+        retries = self.retries()
+        bookmark: dict[str, Any] | None = None
+        sent = 0
+        is_done = False
+        while not is_done:
+            try:
+                with self._connected() as connection:
+                    read = IncrementalRead(self, connection, bookmark=bookmark)
+                    bookmark = self._final_bookmark = read.bookmark
+                    for page in read.pages():
+                        bookmark = self._final_bookmark = read.bookmark
+                        sent += page.batch.num_rows
+                        retries.progressed()
+                        yield page
+                    self._final_bookmark = read.bookmark
+                is_done = True
+            except Exception as error:
+                if not self.dialect.transient(error) or (sent and not self.primary_keys):
+                    raise
+                retries.wait_after(error)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Connection]:
         connection = self.dialect.connect()
         try:
-            if self.replication_method == "INCREMENTAL":
-                read = IncrementalRead(self, connection)
-                self._final_bookmark = read.bookmark
-                for page in read.pages():
-                    self._final_bookmark = read.bookmark
-                    yield page
-                self._final_bookmark = read.bookmark
-            elif self.replication_method == "FULL_TABLE" or self.shares_reader:
-                yield from self.full_pages(connection)
-            else:
-                raise ConfigurationError(
-                    f"stream '{self.name}' has the replication method {self.replication_method}; "
-                    f"{self.tap_name} has FULL_TABLE and INCREMENTAL"
-                )
+            yield connection
         finally:
-            connection.close()
+            with contextlib.suppress(Exception):  # it may be lost already
+                connection.close()
 
-    def full_pages(self, connection: Connection) -> Iterator[Page]:
-        """Read everything, in the order of the position if there is one."""
-        given = self.bookmark()
-        position = dict(self.table.position)
-        resumed = self._resume_position(given, position)
-        now = time.time_ns() // 1_000_000
-        self.version = self._version_in(given) if resumed else max(now, self._version_in(given) + 1)
-        self._final_bookmark = {"version": self.version}
-        conditions: tuple[str, ...] = ()
-        if resumed:
-            start = len(self.table.parameters) + 1
-            conditions = (self.dialect.after(list(position.values()), start=start),)
-        selection = self.selection(
-            self.table,
-            conditions=conditions,
-            parameters=tuple(resumed),
-            extras=tuple(position.values()),
-            order=tuple(position.values()),
+    def retries(self, check: Callable[[], None] | None = None) -> Retries:
+        """Return what waits between attempts to reach the source."""
+        return Retries(
+            int(self.config.get("max_retries", 0)),
+            what=f"stream '{self.name}'",
+            check=check or self.check_interrupted,
         )
-        for batch, extras in self.read(connection, selection):
-            last = dict(zip(position, extras, strict=True))
-            can_resume = bool(last) and all(isinstance(value, int | float | str) for value in last.values())
-            yield Page(batch, {"version": self.version, "position": last} if can_resume else None)
-        self.is_complete = not resumed and self.row_limit is None
 
-    @staticmethod
-    def _version_in(bookmark: Mapping[str, Any]) -> int:
-        """Return the bookmark's version, 0 when there is none that is a number."""
-        version = bookmark.get("version")
-        return int(version) if isinstance(version, int | float) else 0
+    def check_interrupted(self) -> None:
+        """Raise `Interrupted` when a signal came."""
+        self._icetap.check_interrupted()
 
-    def _resume_position(self, given: Mapping[str, Any], position: Mapping[str, str]) -> list[Value]:
-        """Return where an interrupted full read stopped, or nothing when it cannot go on there."""
-        found = given.get("position")
-        if not position or not isinstance(found, dict) or not self._version_in(given):
-            return []
-        if not all(_is_position(value) for value in found.values()):
-            self.logger.warning("Stream %s: the state's position is none; reading from the start", self.name)
-            return []
-        if set(found) != set(position):
-            self.logger.info(
-                "Stream %s: the key is another one than before; reading from the start", self.name
-            )
-            return []
-        for name, value in found.items():
-            column = self.table.column(name)
-            kind = pa.int64() if column is None else column.field.type
-            # A database may compare a text with a number, and find that nothing comes after it.
-            if (pa.types.is_integer(kind) or pa.types.is_string(kind)) and (
-                isinstance(value, str) is not pa.types.is_string(kind)
-            ):
-                raise StateError(
-                    f"stream '{self.name}': the state's position is no value of column '{name}' ({kind}). "
-                    "Run once with --full-refresh, or correct the state."
-                )
-        self.logger.info("Stream %s: going on where the last run stopped", self.name)
-        return [found[name] for name in position]
+    @property
+    def max_parallel(self) -> int:
+        """How many connections may read at once."""
+        return int(self.config.get("max_parallel", 1))
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much of the source's rows may wait."""
+        return int(self.config.get("memory_limit_mb", 128)) * 1024 * 1024
 
     @property
     def dialect(self) -> Dialect:
@@ -302,25 +309,43 @@ class SQLStream(ColumnarStream):
         self, connection: Connection, selection: Selection
     ) -> Iterator[tuple[pa.RecordBatch, list[Value]]]:
         """Yield decoded batches, each with the extras of its last row."""
-        row_bytes = self.dialect.row_bytes(connection, selection.table, selection.columns)
-        batch_rows = max(1, min(int(self.config["batch_size"]), BATCH_BYTES // max(1, row_bytes)))
         schema = self.columns
         batches = prefetched(
-            connection.read(selection, batch_rows=batch_rows),
+            connection.read(selection, batch_rows=self.batch_rows(connection, selection)),
             cancel=connection.cancel,
             check=self._icetap.check_interrupted,
         )
         try:
             for raw in batches:
                 extras = [array[-1].as_py() for array in raw.columns[-1 - len(selection.extras) : -1]]
-                yield self._decoded(raw, selection, schema), extras
+                yield self._decoded(raw, selection, schema, counts=self.rejected), extras
         except RefusedValueError:
             batches.close()
-            self._refuse(connection, selection)
+            self.refuse(connection, selection)
         finally:
             batches.close()
 
-    def _decoded(self, raw: pa.RecordBatch, selection: Selection, schema: pa.Schema) -> pa.RecordBatch:
+    def read_here(self, connection: Connection, selection: Selection) -> Iterator[Rows]:
+        """Yield decoded batches, all in the thread that asks.
+
+        Raises:
+            RefusedValueError: When a value has another type than its column's.
+        """
+        schema = self.columns
+        for raw in connection.read(selection, batch_rows=self.batch_rows(connection, selection)):
+            counts: dict[str, int] = {}
+            yield Rows(self._decoded(raw, selection, schema, counts=counts), counts)
+
+    def batch_rows(self, connection: Connection, selection: Selection) -> int:
+        """Return how many rows a batch has, so that wide ones stay small; looked up once."""
+        if self._batch_rows is None:
+            row_bytes = self.dialect.row_bytes(connection, selection.table, selection.columns)
+            self._batch_rows = max(1, min(int(self.config["batch_size"]), BATCH_BYTES // max(1, row_bytes)))
+        return self._batch_rows
+
+    def _decoded(
+        self, raw: pa.RecordBatch, selection: Selection, schema: pa.Schema, *, counts: dict[str, int]
+    ) -> pa.RecordBatch:
         arrays, reasons = [], []
         columns = raw.columns  # makes them all anew whenever it is asked for
         start = 0
@@ -341,16 +366,21 @@ class SQLStream(ColumnarStream):
             for field, array in zip(schema, arrays, strict=True)
             if not field.nullable and array.null_count
         ]
-        return self.without_refused(pa.RecordBatch.from_arrays(arrays, schema=schema), reasons)
+        return self.without_refused(pa.RecordBatch.from_arrays(arrays, schema=schema), reasons, counts=counts)
 
     def without_refused(
-        self, batch: pa.RecordBatch, reasons: Sequence[tuple[str, pa.Array]]
+        self,
+        batch: pa.RecordBatch,
+        reasons: Sequence[tuple[str, pa.Array]],
+        *,
+        counts: dict[str, int] | None = None,
     ) -> pa.RecordBatch:
         """Return the rows under none of the masks; each says what does not fit in its rows.
 
         Raises:
             DataError: With `on_rejected: fail`, the default, when there are such rows.
         """
+        counts = self.rejected if counts is None else counts
         kept = pa.repeat(pa.scalar(True), batch.num_rows)
         for where, mask in reasons:
             count = pc.sum(pc.and_(kept, mask)).as_py() or 0
@@ -360,11 +390,11 @@ class SQLStream(ColumnarStream):
                     f"in the catalog. {self._sql_tap.refusal_advice}"
                 )
             if count:
-                self.rejected[where] = self.rejected.get(where, 0) + count
+                counts[where] = counts.get(where, 0) + count
             kept = pc.and_not(kept, pc.fill_null(mask, False))
         return batch.filter(kept) if reasons else batch
 
-    def _refuse(self, connection: Connection, selection: Selection) -> None:
+    def refuse(self, connection: Connection, selection: Selection) -> None:
         """Say which columns hold values of other types.
 
         Raises:
@@ -378,13 +408,6 @@ class SQLStream(ColumnarStream):
         ]
         found = "; ".join(parts) or "a value has another type than its column's"
         raise DataError(f"stream '{self.name}': {found}. {self._sql_tap.refusal_advice}")
-
-
-def _is_position(value: object) -> bool:
-    """Say whether a value can be part of a position: a text, or a number of 64 bits."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return -(2**63) <= value < 2**63
-    return isinstance(value, float | str)
 
 
 def _changed(discovered: Any, *given: Any) -> Any:

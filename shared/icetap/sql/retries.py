@@ -1,0 +1,62 @@
+"""Waiting before a lost connection is made anew."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOGGER = logging.getLogger("icetap.sql")
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+_POLL_SECONDS = 0.2
+
+
+class Retries:
+    """Counts the failures in a row of one reading and waits between them: 0.5 to 30 s, doubled each time.
+
+    Args:
+        maximum: How many failures in a row are followed by another attempt.
+        what: What is tried, for the log.
+        check: Called while waiting; whatever it raises ends the wait.
+    """
+
+    def __init__(self, maximum: int, *, what: str, check: Callable[[], None]) -> None:
+        self._maximum = maximum
+        self._what = what
+        self._check = check
+        self._failures = 0
+        self._lock = threading.Lock()
+
+    def progressed(self) -> None:
+        """Begin to count anew: something came."""
+        self._failures = 0
+
+    def wait_after(self, error: BaseException) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            BaseException: The error itself, when it was the last attempt; what `check` raises.
+        """
+        with self._lock:
+            failures, self._failures = self._failures, self._failures + 1
+        if failures >= self._maximum:
+            raise error
+        seconds = min(FIRST_WAIT_SECONDS * 2**failures, LONGEST_WAIT_SECONDS)
+        LOGGER.warning(
+            "%s: %s Attempt %d of %d follows in %.1f s",
+            self._what,
+            error,
+            failures + 2,
+            self._maximum + 1,
+            seconds,
+        )
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, _POLL_SECONDS))
