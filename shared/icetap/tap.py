@@ -200,13 +200,17 @@ class IcetapTap(Tap, abc.ABC):
         for stream in self.streams.values():
             if isinstance(stream, ColumnarStream):
                 if stream.selected and not stream.shares_reader:
-                    stream.emit()
+                    self.read_alone(stream)
             elif stream.parent_stream_type is None and (stream.selected or stream.has_selected_descendents):
                 stream.sync()
                 stream.finalize_state_progress_markers()
         self.read_together()
         for stream in self.streams.values():
             stream.log_sync_costs()
+
+    def read_alone(self, stream: ColumnarStream) -> None:
+        """Read one stream."""
+        stream.emit()
 
     def read_together(self) -> None:
         """Read the streams that share one reader (`ColumnarStream.shares_reader`), after all others."""
@@ -217,16 +221,18 @@ class IcetapTap(Tap, abc.ABC):
         Raises:
             ConfigurationError: Naming them.
         """
-        missing = [
-            name
-            for name, entry in (self.input_catalog or {}).items()
-            if name not in self.streams and entry.metadata.resolve_selection()[()]
-        ]
-        if missing:
+        if missing := self._missing_streams():
             raise ConfigurationError(
                 f"the catalog selects streams that the source does not have: {', '.join(missing)}. "
                 "Deselect them, or discover again (Meltano: `--refresh-catalog`)."
             )
+
+    def _missing_streams(self) -> list[str]:
+        return [
+            name
+            for name, entry in (self.input_catalog or {}).items()
+            if name not in self.streams and entry.metadata.resolve_selection()[()]
+        ]
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

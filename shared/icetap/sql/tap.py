@@ -6,21 +6,23 @@ import abc
 import functools
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 from icetap.columnar.lines import record_lines
-from icetap.errors import ConfigurationError, IcetapError
+from icetap.errors import ConfigurationError, IcetapError, SkippableError
 from icetap.settings import did_you_mean
 from icetap.sql.options import QueryOptions, StreamOptions, is_glob, queries_from_config
 from icetap.sql.queries import replace_bookmark, without_semicolon
+from icetap.sql.retries import Retries
 from icetap.sql.stream import SQLStream
 from icetap.tap import IcetapTap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from icetap.columnar.stream import ColumnarStream
     from icetap.sql.dialect import Connection, Dialect, Table
 
 
@@ -30,6 +32,13 @@ class SQLTap(IcetapTap, abc.ABC):
     refusal_advice = (
         "Cast the column in a query or a view, or leave such records out with 'on_rejected: skip'."
     )
+
+    goes_on_without_streams: ClassVar[bool] = False
+    """Whether streams that the catalog selects and the source does not show stop a run, or only fail it at its end."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._left_out: dict[str, str] = {}
+        super().__init__(**kwargs)
 
     @functools.cached_property
     def dialect(self) -> Dialect:
@@ -44,6 +53,18 @@ class SQLTap(IcetapTap, abc.ABC):
     def discover_streams(self) -> Sequence[SQLStream]:
         options = StreamOptions(self.config)
         queries = queries_from_config(self.config)
+        retries = Retries(
+            int(self.config.get("max_retries", 0)), what="discovery", check=self.check_interrupted
+        )
+        while True:
+            try:
+                return self._discovered(options, queries)
+            except Exception as error:
+                if not self.dialect.transient(error):
+                    raise
+                retries.wait_after(error)
+
+    def _discovered(self, options: StreamOptions, queries: Sequence[QueryOptions]) -> Sequence[SQLStream]:
         connection = self.dialect.connect()
         try:
             tables = self.dialect.tables(connection, is_wanted=lambda name: self._is_wanted(name, options))
@@ -95,6 +116,39 @@ class SQLTap(IcetapTap, abc.ABC):
         except ConfigurationError as error:
             raise ConfigurationError(f"setting 'queries', '{query.name}': {error}") from error
         return SQLStream(self, described, options=options.of(query.name), query=query)
+
+    # --- a run --------------------------------------------------------------------------------------
+
+    @override
+    def _run(self) -> None:
+        super()._run()
+        if self._left_out:
+            reasons = "; ".join(f"'{name}': {reason}" for name, reason in self._left_out.items())
+            raise SkippableError(
+                f"{len(self._left_out)} streams could not be read, the others were: {reasons}. "
+                "Deselect them, or repair what is said of them, and run again."
+            )
+
+    @override
+    def read_alone(self, stream: ColumnarStream) -> None:
+        """Read one stream; one that cannot be read by itself alone stops the run only at its end."""
+        try:
+            stream.emit()
+        except SkippableError as error:
+            self.leave_out(stream.name, str(error))
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Note that a stream cannot be read: the run goes on, and fails at its end."""
+        self.logger.error("Stream %s is left out: %s", name, reason)
+        self._left_out[name] = reason
+
+    @override
+    def _refuse_missing_streams(self) -> None:
+        if not self.goes_on_without_streams:
+            super()._refuse_missing_streams()
+            return
+        for name in self._missing_streams():
+            self.leave_out(name, "the source does not have it, or the user may not read it")
 
     # --- what a person asks -------------------------------------------------------------------------
 
