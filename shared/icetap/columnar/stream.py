@@ -114,15 +114,25 @@ class ColumnarStream(Stream, abc.ABC):
     def _finish(self) -> None:
         """Mark the end: ACTIVATE_VERSION only after a read that began at its start and ended by itself."""
         if self.version is not None and self.is_complete:
-            for _ in range(1 if self.records else 2):
-                self._write_activate_version_message(self.version)
+            self.activate_version(has_rows=bool(self.records))
         self.write_bookmark(self.final_bookmark())
         for reason, count in sorted(self.rejected.items()):
             self.logger.warning("Stream %s: %d records left out: %s", self.name, count, reason)
 
+    def activate_version(self, *, has_rows: bool) -> None:
+        """Announce that rows of other versions are no longer true; twice when the version has no rows."""
+        if self.version is None:
+            raise RuntimeError("a stream without a version has none to activate")
+        for _ in range(1 if has_rows else 2):
+            self._write_activate_version_message(self.version)
+
+    def set_bookmark(self, bookmark: dict[str, Any]) -> None:
+        """Let the next STATE have this bookmark of the stream."""
+        self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy(bookmark)
+
     def write_bookmark(self, bookmark: dict[str, Any]) -> None:
         """Write a STATE in which this stream's bookmark is the given one."""
-        self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy(bookmark)
+        self.set_bookmark(bookmark)
         self._icetap.write_state()
 
     def bookmark(self) -> dict[str, Any]:
