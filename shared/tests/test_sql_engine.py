@@ -141,3 +141,30 @@ def test_bookmark_is_canonical(array, expected):
 )
 def test_bookmarks_compare_within_their_type(one, other, expected):
     assert is_before(one, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind", "expected"),
+    [
+        pytest.param("9.50", "10.00", pa.decimal128(9, 2), True, id="decimals"),
+        pytest.param("10.00", "9.50", pa.decimal128(9, 2), False, id="decimals, the other way"),
+        pytest.param("-2", "-1", pa.decimal128(9, 0), True, id="negative decimals"),
+        pytest.param("?", "1", pa.decimal128(9, 0), False, id="no decimal"),
+        pytest.param(
+            "2024-01-01T00:30:00.000000Z",
+            "2024-01-01T02:00:00+02:00",
+            pa.timestamp("us", "UTC"),
+            False,
+            id="an instant with an offset, of another tap",
+        ),
+        pytest.param(
+            "2023-12-31T23:59:59.999999Z",
+            "2024-01-01T02:00:00+02:00",
+            pa.timestamp("us", "UTC"),
+            True,
+            id="before an instant with an offset",
+        ),
+    ],
+)
+def test_bookmarks_compare_by_value_and_not_by_their_text(one, other, kind, expected):
+    assert is_before(one, other, arrow_type=kind) == expected

@@ -10,7 +10,7 @@ import pyarrow as pa
 from icetap.columnar.stream import Page
 from icetap.errors import ConfigurationError, DataError, StateError
 from icetap.sql.queries import replace_bookmark
-from icetap.state.bookmarks import canonical, is_before, is_timestamp
+from icetap.state.bookmarks import canonical, is_before, is_timestamp, sorts_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,21 +228,23 @@ class IncrementalRead:
 
     @property
     def _is_compared_here(self) -> bool:
-        """Whether Python may compare values: texts follow a collation that only the source knows.
+        """Whether Python may compare values: texts follow a collation that only the source knows, and so do UUIDs.
 
         Nothing is subtracted from texts, so their rows all come from the bookmark on, unless a query of
         the user's own asks for others.
         """
         query = self._stream.query
         asks = query is not None and query.asks_for_bookmark
-        return asks or not pa.types.is_string(self._column.field.type)
+        kind = self._column.field.type
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        return asks or is_number or sorts_as_text(kind)
 
     def _advance(self, cursors: pa.Array, current: CursorRange) -> bool:
         """Move the bookmark to the last of these sorted values, unless that is before it."""
         if len(cursors) == 0:
             return False
         seen = canonical(cursors.slice(len(cursors) - 1))
-        if self._is_compared_here and is_before(seen, self._value):
+        if self._is_compared_here and is_before(seen, self._value, arrow_type=self._column.field.type):
             return False
         self.bookmark = {
             "replication_key": self._stream.replication_key,

@@ -41,9 +41,10 @@ _STREAM_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "replication_method": {
         "type": "string",
-        "enum": ["FULL_TABLE", "INCREMENTAL"],
+        "enum": ["FULL_TABLE", "INCREMENTAL", "LOG_BASED"],
         "title": "Replication method",
-        "description": "FULL_TABLE reads everything each time, INCREMENTAL what came since.",
+        "description": "FULL_TABLE reads everything each time, INCREMENTAL what came since, LOG_BASED every change "
+        "from the database's log.",
     },
     "replication_key": {
         "type": "string",
@@ -128,6 +129,17 @@ STREAM_SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 """The settings that every SQL tap has."""
+
+
+def without_log(settings: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the settings for a database that has no change log."""
+    method = {
+        **_STREAM_OPTIONS["replication_method"],
+        "enum": ["FULL_TABLE", "INCREMENTAL"],
+        "description": "FULL_TABLE reads everything each time, INCREMENTAL what came since.",
+    }
+    each = {"type": "object", "properties": {**_STREAM_OPTIONS, "replication_method": method}}
+    return {**settings, "streams": {**settings["streams"], "additionalProperties": each}}
 
 
 @dataclass(frozen=True, slots=True)

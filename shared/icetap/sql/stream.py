@@ -196,13 +196,20 @@ class SQLStream(ColumnarStream):
                 f"{self.tap_name} has FULL_TABLE and INCREMENTAL"
             )
 
-    def full_pages(self, connect: Callable[[], Connection] | None = None) -> Iterator[Page]:
+    def full_pages(
+        self,
+        connect: Callable[[], Connection] | None = None,
+        *,
+        given: Mapping[str, Any] | None = None,
+    ) -> Iterator[Page]:
         """Read everything, from where an interrupted read stopped.
 
         Args:
-            connect: Opens connections that see the snapshot to be read; by default, the read takes its own.
+            connect: Opens connections that see the snapshot to be read; by default, the read takes its own. Called
+                for each of several readers, which close what they got.
+            given: The bookmark of the interrupted read; by default, the stream's.
         """
-        read = FullRead(self, given=self.bookmark(), connect=connect)
+        read = FullRead(self, given=self.bookmark() if given is None else given, connect=connect)
         self.version = read.version
         self._final_bookmark = {"version": read.version}
         yield from read.pages()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError
-from icetap.sql.options import STREAM_SETTINGS
+from icetap.sql.options import STREAM_SETTINGS, without_log
 from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_sqlite.catalogue import ROWID, with_rowid
@@ -85,7 +85,7 @@ class TapSQLite(SQLTap):
                 "which refuses values with more digits than declared.",
             },
             "on_rejected": ON_REJECTED_SETTING,
-            **STREAM_SETTINGS,
+            **without_log(STREAM_SETTINGS),
             "batch_config": BATCH_CONFIG_SETTING,
         },
     }
