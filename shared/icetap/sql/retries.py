@@ -49,9 +49,9 @@ class Retries:
             raise error
         seconds = min(FIRST_WAIT_SECONDS * 2**failures, LONGEST_WAIT_SECONDS)
         LOGGER.warning(
-            "%s: %s Attempt %d of %d follows in %.1f s",
+            "%s: %s; attempt %d of %d follows in %.1f s",
             self._what,
-            error,
+            str(error).rstrip("."),
             failures + 2,
             self._maximum + 1,
             seconds,
