@@ -242,7 +242,7 @@ class ChangeLog(abc.ABC):
             until: Ends after the first `End` or `Progress` at or behind this position; None goes on for ever.
 
         Raises:
-            RetriableError: When the connection is lost; the engine may begin again at the last `End`.
+            RetriableError: When the connection is lost; the engine may call this again, from the last `End` on.
             StateError: When the log is gone, with the next step.
         """
 

@@ -13,6 +13,8 @@ from typing_extensions import override
 from icetap.columnar.lines import record_lines
 from icetap.errors import ConfigurationError, IcetapError, SkippableError
 from icetap.settings import did_you_mean
+from icetap.sql.change_log_run import LogBasedRun
+from icetap.sql.change_log_stream import FollowedStream
 from icetap.sql.options import QueryOptions, StreamOptions, is_glob, queries_from_config
 from icetap.sql.queries import replace_bookmark, without_semicolon
 from icetap.sql.retries import Retries
@@ -137,6 +139,20 @@ class SQLTap(IcetapTap, abc.ABC):
         except SkippableError as error:
             self.leave_out(stream.name, str(error))
 
+    @override
+    def read_together(self) -> None:
+        streams = self._log_based()
+        log = self.dialect.change_log() if streams else None
+        if log is not None:
+            LogBasedRun(self, streams, log).run()
+
+    def _log_based(self) -> list[SQLStream]:
+        return [
+            stream
+            for stream in self.streams.values()
+            if isinstance(stream, SQLStream) and stream.selected and stream.shares_reader
+        ]
+
     def leave_out(self, name: str, reason: str) -> None:
         """Note that a stream cannot be read: the run goes on, and fails at its end."""
         self.logger.error("Stream %s is left out: %s", name, reason)
@@ -169,6 +185,19 @@ class SQLTap(IcetapTap, abc.ABC):
         for stream in selected:
             if isinstance(stream, SQLStream):
                 yield self._readable_finding(stream)
+        yield from self._log_findings()
+
+    def _log_findings(self) -> Iterator[tuple[bool, str]]:
+        streams = self._log_based()
+        log = self.dialect.change_log() if streams else None
+        if log is None:
+            return
+        try:
+            yield from log.findings([FollowedStream(stream, log).followed() for stream in streams])
+        except IcetapError as error:
+            yield False, str(error)
+        finally:
+            log.close()
 
     def _readable_finding(self, stream: SQLStream) -> tuple[bool, str]:
         stream.row_limit = 1
