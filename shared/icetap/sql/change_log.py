@@ -119,6 +119,17 @@ class Truncate:
 
 
 @dataclass(frozen=True, slots=True)
+class Reread:
+    """The log does not tell what became of a table's rows: the next run reads the table in full.
+
+    `reason` says why, without a capital and a full stop.
+    """
+
+    table: TableId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The transaction is over; `position` is behind it, and everything before has come."""
 
@@ -135,7 +146,7 @@ class Progress:
     position: str
 
 
-Event = Shape | Begin | Change | Rows | Truncate | End | Progress
+Event = Shape | Begin | Change | Rows | Truncate | Reread | End | Progress
 
 
 # --- what a dialect gives ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from icetap.errors import SkippableError
-from icetap.sql.change_log import Begin, Change, End, Event, Progress, Rows, Shape, Truncate
+from icetap.sql.change_log import Begin, Change, End, Event, Progress, Reread, Rows, Shape, Truncate
 from icetap.sql.change_log_stream import FollowedStream
 
 if TYPE_CHECKING:
@@ -173,10 +173,11 @@ class LogBasedRun:
     def _changes_from_here(self, until: str | None) -> Iterator[Event]:
         self._mark_positions()
         self._following, self._ahead, self._begin = {}, {}, None
-        for each in self._streams:
+        placed = [each for each in self._streams if each.bookmark.position is not None]
+        for each in placed:
             self._ahead.setdefault(str(each.bookmark.position), []).append(each)
-        positions = {each.table_id: str(each.bookmark.position) for each in self._streams}
-        return self._log.changes(positions, until=until)
+        positions = {each.table_id: str(each.bookmark.position) for each in placed}
+        return self._log.changes(positions, until=until) if positions else iter(())
 
     def _consume(self, events: Iterator[Event]) -> None:
         """Take events until the log ends or the time is up."""
@@ -214,6 +215,10 @@ class LogBasedRun:
         if isinstance(event, Shape):
             if event.table in self._by_table:
                 self._by_table[event.table].take_shape(event)
+            return
+        if isinstance(event, Reread):
+            if event.table in self._following:
+                self._following.pop(event.table).read_next_time(event.reason)
             return
         stream = self._following.get(event.table) if isinstance(event, Truncate | Rows) else None
         if stream is None or begin is None:

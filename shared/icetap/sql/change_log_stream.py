@@ -292,6 +292,14 @@ class FollowedStream:
         self.bookmark = replace(self.bookmark, version=version, is_unannounced=True)
         self._has_rows = False
 
+    def read_next_time(self, reason: str) -> None:
+        """Forget the place in the log, so that the next run reads the whole table."""
+        self.flush()
+        self.bookmark = replace(self.bookmark, position=None, full_read=None)
+        self.stream.logger.warning(
+            "Stream %s: the next run reads the whole table, because %s", self.name, reason
+        )
+
     def undo(self, begin: Begin | None) -> None:
         """Forget the changes of a transaction that was cut off: it will come again.
 
