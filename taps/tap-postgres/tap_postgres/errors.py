@@ -1,0 +1,150 @@
+"""What PostgreSQL says, as errors that a person can act on, by SQLSTATE.
+
+https://www.postgresql.org/docs/current/errcodes-appendix.html (read 2026-11-21)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError, SkippableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SEVERITY = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
+_QUOTED = re.compile(r'"[^"]*"')
+_ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
+    ("42501", SkippableError, "Grant the user SELECT on it (and USAGE on its schema), or deselect it."),
+    (
+        "42P01",
+        SkippableError,
+        "It is gone since discovery, or was renamed: discover again, or deselect the stream.",
+    ),
+    (
+        "42703",
+        SkippableError,
+        "It is gone since discovery, or was renamed: discover again, or deselect the column.",
+    ),
+    ("42", ConfigurationError, "Correct the SQL of 'where' or 'queries', or discover again."),
+    ("28", ConfigurationError, "Check 'user', 'password' and the server's pg_hba.conf."),
+    ("3D000", ConfigurationError, "Check 'database'."),
+    (
+        "57014",
+        ConfigurationError,
+        "Raise 'statement_timeout_seconds', or the limit that the role or the server sets.",
+    ),
+    (
+        "55P03",
+        RetriableError,
+        "Somebody holds a lock, such as an ALTER TABLE that waits; look at pg_stat_activity.",
+    ),
+    ("40P01", RetriableError, "Two sessions waited for each other; the read is begun again."),
+    (
+        "40001",
+        RetriableError,
+        "On a read replica: set hot_standby_feedback = on there, or raise max_standby_streaming_delay.",
+    ),
+    (
+        "53300",
+        RetriableError,
+        "The server has no connection left: lower 'max_parallel', or raise max_connections.",
+    ),
+    ("53100", RetriableError, "The server's disk is full."),
+    ("53", RetriableError, "The server lacks memory or another resource."),
+    ("57P", RetriableError, "The server was stopped, or an administrator ended the session."),
+    ("57", RetriableError, "An administrator or the server's settings ended the session."),
+    ("08", RetriableError, "The connection was lost."),
+    (
+        "25P",
+        RetriableError,
+        "The server ended a session that waited; raise its idle_in_transaction_session_timeout.",
+    ),
+    ("58", RetriableError, "The server could not read its files; look at its log."),
+    ("XX", DataError, "The server found its data damaged, or has a fault; look at its log."),
+    ("22", DataError, "The database could not compute a value of a view, a query or a condition."),
+)
+_LOST = (
+    "server closed the connection",
+    "no connection to the server",
+    "connection not open",
+    "connection is closed",
+    "connection has been closed",
+    "could not receive data",
+    "could not send data",
+    "Connection reset",
+    "SSL SYSCALL",
+    "SSL error",
+    "terminating connection",
+    "timed out",
+    "Broken pipe",
+    "lost synchronization",
+    "unexpected EOF",
+)
+_SIGN_IN = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied for database",
+    "no password supplied",
+    "invalid connection option",
+    "invalid URI",
+    "invalid sslmode",
+    "certificate verify failed",
+    "does not match host name",
+    "server does not support SSL",
+    "root certificate file",
+    "certificate file",
+    "private key file",
+    "could not translate host name",
+    "invalid value",
+    "no such database",
+    "no such user",
+    "SASL authentication",
+    "channel binding",
+    "authentication method",
+    "server requested",
+)
+
+
+def connect_error(text: str, *, where: str) -> IcetapError:
+    """Return the error of a failed sign-in: libpq gives its words alone, without a SQLSTATE."""
+    said = _first_line(text)
+    if any(words in said for words in _SIGN_IN):
+        return ConfigurationError(
+            f"cannot sign in to {where}: {said}. Check 'host', 'port', 'database', 'user', 'password' and 'sslmode'."
+        )
+    return RetriableError(
+        f"cannot connect to {where}: {said}. Check that the server runs and can be reached."
+    )
+
+
+def statement_error(text: str, sqlstate: str | None, *, where: str) -> IcetapError:
+    """Return the error of a failed statement.
+
+    Args:
+        text: What the driver says; it may hold the statement, which is left out.
+        sqlstate: Five characters, None when the connection broke.
+        where: The database, for the message.
+    """
+    said = _first_line(text)
+    if not sqlstate:
+        if any(words in text for words in _LOST):
+            return RetriableError(f"the connection to {where} was lost: {said}")
+        return IcetapError(f"{where}: {said}")
+    if sqlstate.startswith(("22", "23", "P0")):
+        said = _QUOTED.sub('"…"', said)  # these name values
+    for prefix, kind, advice in _ADVICE:
+        if sqlstate.startswith(prefix):
+            return kind(f"{where} said: {said} (SQLSTATE {sqlstate}). {advice}")
+    return DataError(f"{where} said: {said} (SQLSTATE {sqlstate}).")
+
+
+def _first_line(text: str) -> str:
+    found = _SEVERITY.search(text)
+    line = found[1] if found else text.partition("]: ")[2] or text
+    if not found:
+        line = line.removeprefix("[libpq] ").removeprefix("Failed to connect: ")
+    return line.partition("\n")[0].strip().rstrip(".")

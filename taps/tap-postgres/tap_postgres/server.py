@@ -1,0 +1,176 @@
+"""How to reach the server: libpq's keywords from the settings, and what every session begins with."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import adbc_driver_postgresql
+from adbc_driver_manager import AdbcDatabase, Error
+
+from icetap.errors import ConfigurationError, DataError, SkippableError
+from icetap.sql.dialect import SnapshotGoneError
+from icetap.sql.server import ServerAddress
+from icetap.sql.tls import pem_file
+from tap_postgres.errors import connect_error
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+SCHEMES = ("postgresql", "postgres")
+DEFAULT_PORT = 5432
+_APPLICATION = "icetap tap-postgres"
+_KEEPALIVES = {
+    "keepalives": "1",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "5",
+}
+_PEM_FILES = {
+    "ssl_certificate_authority": "sslrootcert",
+    "ssl_client_certificate": "sslcert",
+    "ssl_client_private_key": "sslkey",
+}
+
+
+@dataclass
+class Server:
+    """One database: where it is, and how to begin a session there."""
+
+    address: ServerAddress
+    keywords: Mapping[str, str] = field(repr=False)
+    statement_timeout_ms: int
+    lock_timeout_ms: int
+    _database: tuple[str, AdbcDatabase] | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Server:
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: When they are incomplete, or name a file that is not there.
+        """
+        address = ServerAddress.from_config(config, schemes=SCHEMES, default_port=DEFAULT_PORT)
+        keywords = {
+            "application_name": _APPLICATION,
+            "client_encoding": "UTF8",
+            "connect_timeout": str(config["connect_timeout_seconds"]),
+            "sslmode": config["sslmode"],
+            **_KEEPALIVES,
+        }
+        for setting, keyword in _PEM_FILES.items():
+            if value := config.get(setting):
+                keywords[keyword] = "system" if value == "system" else str(pem_file(value, setting=setting))
+        return cls(
+            address,
+            {**keywords, **address.options},
+            statement_timeout_ms=config["statement_timeout_seconds"] * 1000,
+            lock_timeout_ms=config["lock_timeout_seconds"] * 1000,
+        )
+
+    @property
+    def name(self) -> str:
+        """The server and the database, for messages."""
+        return (
+            f"PostgreSQL at {self.address.host}:{self.address.port}, database '{self.address.database or ''}'"
+        )
+
+    def conninfo(self) -> str:
+        """Return libpq's connection string, for one new connection; it holds the password.
+
+        Raises:
+            ConfigurationError: When the password's program or the tunnel does not work.
+        """
+        host, port = self.address.dial()
+        # The certificate is checked against the server's own name, wherever the tunnel begins.
+        place = {"host": self.address.host, "port": str(port)}
+        if host != self.address.host:
+            place["host" if not _is_ip_address(host) else "hostaddr"] = host
+        given = {
+            **place,
+            "user": self.address.user,
+            "dbname": self.address.database,
+            "password": self.address.password(),
+            **self.keywords,
+        }
+        return " ".join(f"{name}={_value(value)}" for name, value in given.items() if value)
+
+    def database(self) -> AdbcDatabase:
+        """Return the driver's handle; it reads the server's types once, and again after a new password.
+
+        Raises:
+            ConfigurationError: When the server refuses us.
+            RetriableError: When it is away.
+        """
+        conninfo = self.conninfo()
+        with self._lock:
+            if self._database is None or self._database[0] != conninfo:
+                try:
+                    self._database = (conninfo, adbc_driver_postgresql.connect(conninfo))
+                except (Error, OSError) as error:
+                    raise connect_error(str(error), where=self.name) from error
+            return self._database[1]
+
+    def session_settings(self) -> dict[str, str]:
+        """Return what is set for the transaction: behind a pool, nothing may outlive it."""
+        return {
+            "TimeZone": "UTC",
+            "DateStyle": "ISO",
+            "IntervalStyle": "iso_8601",
+            "bytea_output": "hex",
+            "extra_float_digits": "3",
+            "standard_conforming_strings": "on",
+            "statement_timeout": str(self.statement_timeout_ms),
+            "lock_timeout": str(self.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": "0",
+            "jit": "off",
+        }
+
+    def session_sql(self) -> str:
+        """Return one SELECT that sets all of them."""
+        settings = self.session_settings().items()
+        return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings)
+
+
+def begin_statements(snapshot: str | None) -> list[str]:
+    """Return what makes an open transaction read one snapshot, and nothing else.
+
+    https://www.postgresql.org/docs/current/sql-set-transaction.html (read 2026-11-21)
+
+    Raises:
+        ConfigurationError: When the name cannot be one of the server's.
+    """
+    statements = ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"]
+    if snapshot is not None:
+        if not all(character.isalnum() or character in "-_" for character in snapshot):
+            raise ConfigurationError("the name of the snapshot is none that PostgreSQL gives")
+        statements.append(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    return statements
+
+
+@contextlib.contextmanager
+def snapshot_gone(snapshot: str | None) -> Generator[None, None, None]:
+    """Tell a snapshot that is not there any more from other errors: the session that exported it has ended."""
+    try:
+        yield
+    except (ConfigurationError, DataError, SkippableError) as error:
+        if snapshot is None:
+            raise
+        raise SnapshotGoneError(f"the shared snapshot is gone: {error}") from error
+
+
+def _value(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""The settings that only tap-postgres has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tap_postgres.overflow import POLICIES
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+_TLS_SETTINGS: dict[str, dict[str, Any]] = {
+    "sslmode": {
+        "type": "string",
+        "enum": list(SSL_MODES),
+        "default": "prefer",
+        "title": "TLS",
+        "description": "Whether the connection is encrypted, and what of the server's certificate is checked, in "
+        "libpq's words. `verify-full` is what keeps others from reading along.",
+    },
+    "ssl_certificate_authority": {
+        "type": ["string", "null"],
+        "title": "Certificate authority",
+        "description": "Who signed the server's certificate: a file, the PEM text itself, or `system` for those that "
+        "this machine trusts.",
+        "examples": ["/etc/ssl/db-ca.pem"],
+    },
+    "ssl_client_certificate": {
+        "type": ["string", "null"],
+        "title": "Client certificate",
+        "description": "The certificate that this client shows: a file, or the PEM text itself.",
+    },
+    "ssl_client_private_key": {
+        "type": ["string", "null"],
+        "secret": True,
+        "title": "Client key",
+        "description": "The key of the client's certificate: a file of mode 0600, or the PEM text itself.",
+    },
+}
+
+_READING_SETTINGS: dict[str, dict[str, Any]] = {
+    "driver": {
+        "type": "string",
+        "enum": ["adbc", "psycopg"],
+        "default": "adbc",
+        "title": "Driver",
+        "description": "What reads rows: `adbc` gives columns, `psycopg` gives the same values several times slower, "
+        "for machines where ADBC does not run.",
+    },
+    "include_partitions": {
+        "type": "boolean",
+        "default": False,
+        "title": "Partitions as streams",
+        "description": "Makes the parts of partitioned tables streams of their own, beside the whole.",
+    },
+    "temporal_overflow": {
+        "type": "string",
+        "enum": list(POLICIES),
+        "default": "refuse",
+        "title": "Dates and times out of range",
+        "description": "What becomes of `infinity`, of years that are not from 1 to 9999, and of `24:00`: `refuse` (see "
+        "`on_rejected`), `null` or `clamp` to the nearest that there is, both counted; or all dates and times as "
+        "PostgreSQL's own texts (`string`).",
+    },
+    "number_as": {
+        "type": "string",
+        "pattern": r"^(string|decimal\((3[0-8]|[12]?\d), ?(3[0-8]|[12]?\d)\))$",
+        "default": "string",
+        "title": "Numbers of any size",
+        "description": "What `numeric` without precision, or with more than 38 digits, becomes: `string`, which keeps "
+        "every digit, or `decimal(p,s)`, which refuses values that do not fit.",
+        "examples": ["decimal(38,9)"],
+    },
+    "array_as": {
+        "type": "string",
+        "enum": ["list", "json"],
+        "default": "list",
+        "title": "Arrays",
+        "description": "`list` keeps the type of the elements and refuses arrays of several dimensions; `json` takes "
+        "them all, as JSON text.",
+    },
+    "statement_timeout_seconds": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 2_000_000,
+        "default": 0,
+        "title": "Statement timeout",
+        "description": "How long one statement may take in the server, in seconds; 0 is without end.",
+    },
+    "lock_timeout_seconds": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 2_000_000,
+        "default": 60,
+        "title": "Lock timeout",
+        "description": "How long to wait for a lock, such as that of an ALTER TABLE, before the read is tried again, in "
+        "seconds; 0 is without end.",
+    },
+}
+
+OWN_SETTINGS: dict[str, dict[str, Any]] = {**_TLS_SETTINGS, **_READING_SETTINGS}

@@ -1,0 +1,72 @@
+"""tap-postgres: PostgreSQL databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
+
+from icetap.sql.options import STREAM_SETTINGS
+from icetap.sql.server import ADDRESS_ALIASES, server_settings
+from icetap.sql.tap import SQLTap
+from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
+from tap_postgres.dialect import PostgresDialect
+from tap_postgres.server import DEFAULT_PORT, Server
+from tap_postgres.settings import OWN_SETTINGS
+from tap_postgres.types import TypeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from icetap.sql.dialect import Table
+
+
+class TapPostgres(SQLTap):
+    """Reads tables, views and queries of one PostgreSQL database."""
+
+    name = "tap-postgres"
+    package_name = "icetap-tap-postgres"
+    goes_on_without_streams: ClassVar[bool] = True
+    setting_aliases: ClassVar[dict[str, str]] = ADDRESS_ALIASES
+    refusal_advice = (
+        "For dates and times see 'temporal_overflow', for numbers 'number_as', for arrays 'array_as'; cast the column "
+        "in a query; or leave such records out, counted, with 'on_rejected: skip'."
+    )
+
+    config_jsonschema: ClassVar[dict] = {  # type: ignore[type-arg]
+        "type": "object",
+        "properties": {
+            **server_settings(scheme="postgresql", default_port=DEFAULT_PORT),
+            **OWN_SETTINGS,
+            "on_rejected": ON_REJECTED_SETTING,
+            **STREAM_SETTINGS,
+            "batch_config": BATCH_CONFIG_SETTING,
+        },
+    }
+
+    @override
+    def make_dialect(self) -> PostgresDialect:
+        return PostgresDialect(
+            Server.from_config(self.config),
+            types=TypeOptions(
+                number_as=self.config["number_as"],
+                temporal_overflow=self.config["temporal_overflow"],
+                array_as=self.config["array_as"],
+                reads_text=self.config["driver"] == "psycopg",
+            ),
+            schemas=self.config.get("filter_schemas") or (),
+            include_partitions=self.config["include_partitions"],
+        )
+
+    @override
+    def _readable(self, tables: Sequence[Table]) -> Iterator[Table]:
+        dialect = self.dialect
+        for table in super()._readable(tables):
+            if isinstance(dialect, PostgresDialect):
+                relation = dialect.relation(table)
+                if relation is not None and relation.is_filtered:
+                    self.logger.warning(
+                        "Stream %s has row-level security: rows that its policies hide from this user are not read",
+                        table.stream,
+                    )
+            yield table
