@@ -22,12 +22,16 @@ from icetap.columnar.output import MessageWriter
 from icetap.columnar.stream import ColumnarStream, open_batch_folder
 from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, IcetapError
+from icetap.records.masks import MASKS_SETTINGS, Masks
+from icetap.records.masks.streams import mask_streams
 from icetap.secrets import redaction, references, rotating
 from icetap.settings import check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+
+    from singer_sdk.streams import Stream
 
     from icetap.columnar.batches import BatchFolder
 
@@ -103,6 +107,7 @@ class IcetapTap(Tap, abc.ABC):
     def __init__(self, **kwargs: Any) -> None:
         self._signum: int | None = None
         self.secret_references: dict[str, str] = {}
+        self.masks = Masks()
         self._batch_folder: BatchFolder | None = None
         self._batch_folder_is_open = False
         super().__init__(**kwargs)
@@ -123,6 +128,23 @@ class IcetapTap(Tap, abc.ABC):
             self._batch_folder_is_open = True
         return self._batch_folder
 
+    @classmethod
+    @override
+    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
+        super().append_builtin_config(config_jsonschema)
+        for name, schema in MASKS_SETTINGS.items():
+            config_jsonschema["properties"].setdefault(name, schema)
+
+    @override
+    def setup_mapper(self) -> None:
+        super().setup_mapper()
+        mask_streams(self)
+
+    @staticmethod
+    def masks_itself(stream: Stream) -> bool:
+        """Say whether a stream applies its masks by itself, column-wise."""
+        return isinstance(stream, ColumnarStream)
+
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         for alias, name in self.setting_aliases.items():
@@ -137,6 +159,7 @@ class IcetapTap(Tap, abc.ABC):
         check_settings(self._config, self.config_jsonschema, plugin=self.name)
         self._resolve_references()
         errors = super()._validate_config(raise_errors=raise_errors)
+        self.masks = Masks.from_config(self._config)
         self.check_config()
         return errors
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from icetap.columnar.lanes import Lane
+    from icetap.columnar.masking import Masking
     from icetap.columnar.stream import ColumnarStream
 
 
@@ -20,6 +21,7 @@ class Sender:
     def __init__(self, stream: ColumnarStream) -> None:
         self._stream = stream
         self._schema: pa.Schema | None = None
+        self._masking: Masking | None = None
         self._version: int | None = None
         self._lane: Lane | None = None
 
@@ -28,13 +30,15 @@ class Sender:
         if self._schema is not None and schema.equals(self._schema, check_metadata=True):
             return
         self._end_lane()
-        self._stream.write_schema(schema)
+        self._masking = self._stream.masking(schema)
+        self._stream.write_schema(self._masking.schema)
         self._schema = schema
 
     def write(self, batch: pa.RecordBatch) -> bool:
         """Send rows of the declared schema; say whether all rows so far have been announced."""
         lane = self._lane_for_version()
-        sendable = self._stream.sendable(batch, lane)
+        masked = batch if self._masking is None else self._masking.apply(batch)
+        sendable = self._stream.sendable(masked, lane)
         self._stream.records += sendable.num_rows
         return lane.write(sendable)
 
@@ -49,13 +53,13 @@ class Sender:
             self._lane.abandon()
 
     def _lane_for_version(self) -> Lane:
-        if self._schema is None:
+        if self._masking is None:
             raise RuntimeError("rows before their SCHEMA")
         if self._lane is not None and self._version != self._stream.version:
             self._end_lane()
         if self._lane is None:
             self._version = self._stream.version
-            self._lane = self._stream.new_lane(self._schema)
+            self._lane = self._stream.new_lane(self._masking.schema)
         return self._lane
 
     def _end_lane(self) -> None:

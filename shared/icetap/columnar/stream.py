@@ -20,8 +20,10 @@ from icetap.columnar.batches import BatchFolder, batch_root
 from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lanes import ArrowLane, Lane, MappedLane, RecordLane
 from icetap.columnar.lines import record_lines, too_long
+from icetap.columnar.masking import Masking
 from icetap.columnar.sender import Sender
 from icetap.errors import ConfigurationError, DataError
+from icetap.records.masks.streams import stream_plan
 from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class ColumnarStream(Stream, abc.ABC):
         self._icetap: IcetapTap = tap
         self.rejected: dict[str, int] = {}
         self.records = 0
+        self.masked_names: frozenset[str] = frozenset()
 
     @property
     @abc.abstractmethod
@@ -80,10 +83,17 @@ class ColumnarStream(Stream, abc.ABC):
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
         """Yield what RECORD lines hold, for callers that want dicts (the SDK's own tests)."""
+        masking = self.masking(self.columns)
         for page in self.pages():
-            for block in record_lines(page.batch, stream=self.name):
+            for block in record_lines(masking.apply(page.batch), stream=self.name):
                 for line in block.to_pybytes().splitlines():
                     yield json.loads(line, parse_float=Decimal)["record"]
+
+    def masking(self, schema: pa.Schema) -> Masking:
+        """Return the masks for batches of these columns; what they hide stays out of bookmarks from now on."""
+        masking = Masking.of(stream_plan(self._icetap.masks, self, schema), schema)
+        self.masked_names |= masking.names
+        return masking
 
     # --- sync -------------------------------------------------------------------------------------
 
@@ -127,8 +137,19 @@ class ColumnarStream(Stream, abc.ABC):
             self._write_activate_version_message(self.version)
 
     def set_bookmark(self, bookmark: dict[str, Any]) -> None:
-        """Let the next STATE have this bookmark of the stream."""
+        """Let the next STATE have this bookmark of the stream.
+
+        The position of an unfinished read that a mask hides stays out of it: such a read begins again.
+        """
+        position = bookmark.get("position")
+        if isinstance(position, Mapping) and not self.hidden_sources.isdisjoint(position):
+            return
         self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy(bookmark)
+
+    @property
+    def hidden_sources(self) -> frozenset[str]:
+        """The masked columns by the names that the source has for them."""
+        return self.masked_names
 
     def write_bookmark(self, bookmark: dict[str, Any]) -> None:
         """Write a STATE in which this stream's bookmark is the given one."""

@@ -160,6 +160,14 @@ class SQLStream(ColumnarStream):
             for name, column in self.selected_columns.items()
         )
 
+    @property
+    @override
+    def hidden_sources(self) -> frozenset[str]:
+        return frozenset(
+            self.columns_by_name[name].name if name in self.columns_by_name else name
+            for name in self.masked_names
+        )
+
     @override
     def final_bookmark(self) -> dict[str, Any]:
         return self._final_bookmark
@@ -271,7 +279,7 @@ class SQLStream(ColumnarStream):
     @property
     def memory_bytes(self) -> int:
         """How much of the source's rows may wait."""
-        return int(self.config.get("memory_limit_mb", 128)) * 1024 * 1024
+        return int(self.config.get("memory_limit_mb", 64)) * 1024 * 1024
 
     @property
     def dialect(self) -> Dialect:

@@ -24,6 +24,8 @@ from icetap.tap import IcetapTap
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pyarrow as pa
+
     from icetap.columnar.stream import ColumnarStream
     from icetap.sql.dialect import Connection, Dialect, Table
 
@@ -217,12 +219,13 @@ class SQLTap(IcetapTap, abc.ABC):
         chosen = self._preview_stream(stream, sql)
         chosen.row_limit = limit + 1
         lines: list[bytes] = []
+        masking = chosen.masking(chosen.columns)
         for page in chosen.pages():
-            for block in record_lines(page.batch, stream=""):
+            for block in record_lines(masking.apply(page.batch), stream=""):
                 lines += block.to_pybytes().splitlines()
             if len(lines) > limit:
                 break
-        return preview_json(chosen, lines, limit=limit)
+        return preview_json(chosen, lines, columns=masking.schema, limit=limit)
 
     def _preview_stream(self, stream: str | None, sql: str | None) -> SQLStream:
         if (stream is None) == (sql is None):
@@ -286,7 +289,9 @@ class SQLTap(IcetapTap, abc.ABC):
         }
 
 
-def preview_json(stream: SQLStream, lines: Sequence[bytes], *, limit: int) -> dict[str, Any]:
+def preview_json(
+    stream: SQLStream, lines: Sequence[bytes], *, columns: pa.Schema, limit: int
+) -> dict[str, Any]:
     """Return the preview's JSON; its shape is told in `IcetapTap.preview`."""
     native = {new: column.native_type for new, column in stream.columns_by_name.items()}
     return {
@@ -298,7 +303,7 @@ def preview_json(stream: SQLStream, lines: Sequence[bytes], *, limit: int) -> di
                 "native_type": native.get(field.name) or None,
                 "key": field.name in stream.primary_keys,
             }
-            for field in stream.columns
+            for field in columns
         ],
         "rows": [json.loads(line, parse_float=Decimal)["record"] for line in lines[:limit]],
         "more": len(lines) > limit,

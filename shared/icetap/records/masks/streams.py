@@ -1,0 +1,119 @@
+"""Masks on the streams of a tap: checked at the start, then applied to dict records and to the SCHEMA.
+
+Streams of Arrow batches apply theirs themselves (`icetap.columnar.masking`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from singer_sdk.helpers._catalog import get_selected_schema
+from singer_sdk.mapper import RemoveRecordTransform
+
+from icetap.records.masks.checking import refuse_unmatched
+from icetap.records.masks.dicts import JSON_TEXT, masked_jsonschema, masked_record
+from icetap.records.masks.plan import Plan
+from icetap.types import KIND, schema_from_singer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from singer_sdk.mapper import StreamMap
+    from singer_sdk.streams import Stream
+
+    from icetap.records.masks.rules import Masks
+    from icetap.tap import IcetapTap
+
+
+class MaskedMap:
+    """A stream map whose records are masked before it sees them; everything else is the map's own."""
+
+    def __init__(self, inner: StreamMap, plan: Plan, schema: pa.Schema) -> None:
+        self._inner = inner
+        self._plan = plan
+        self._schema = schema
+
+    def transform(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Mask a record, then map it."""
+        return self._inner.transform(masked_record(record, self._plan, self._schema))
+
+    def get_filter_result(self, record: Mapping[str, Any]) -> bool:
+        """Say whether the map keeps a record, by what it would see of it."""
+        return self._inner.get_filter_result(masked_record(record, self._plan, self._schema))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def mask_streams(tap: IcetapTap) -> None:
+    """Check the masks of a tap against its streams, and let its dict streams and stream maps apply them.
+
+    Raises:
+        ConfigurationError: For a mask that matches nothing or does not fit its column.
+    """
+    if tap.masks.rules:
+        refuse_unmatched(tap.masks, _known_streams(tap))
+    for stream in tap.streams.values():
+        if not stream.selected:
+            continue
+        columns = stream_columns(stream.schema, keys=stream.primary_keys)
+        plan = stream_plan(tap.masks, stream, columns)
+        if plan is None:
+            continue
+        selected = get_selected_schema(stream.name, stream.schema, stream.mask)
+        tap.mapper.register_raw_stream_schema(
+            stream.name, masked_jsonschema(selected, plan), stream.primary_keys
+        )
+        if not tap.masks_itself(stream):
+            tap.mapper.stream_maps[stream.name] = [
+                each if isinstance(each, RemoveRecordTransform) else _masked(each, plan, columns)
+                for each in tap.mapper.stream_maps[stream.name]
+            ]
+
+
+def _masked(inner: StreamMap, plan: Plan, columns: pa.Schema) -> Any:
+    return MaskedMap(inner, plan, columns)
+
+
+def stream_plan(
+    masks: Masks, stream: Stream, columns: pa.Schema, *, personal: Sequence[str] = ()
+) -> Plan | None:
+    """Return what happens to the columns of a stream, or None.
+
+    Raises:
+        ConfigurationError: For a mask that does not fit its column.
+    """
+    if not masks.rules and masks.new_personal is None:
+        return None
+    return Plan.of(
+        masks,
+        columns,
+        stream=stream.name,
+        keys=tuple(stream.primary_keys or ()),
+        cursor=stream.replication_key if stream.replication_method == "INCREMENTAL" else None,
+        personal=personal,
+    )
+
+
+def stream_columns(schema: Mapping[str, Any], *, keys: Sequence[str] | None = ()) -> pa.Schema:
+    """Return the columns that a JSON Schema declares, with strings that hold JSON text known as such."""
+    columns = schema_from_singer(schema, key_properties=tuple(keys or ()))
+    properties = schema.get("properties", {})
+    return pa.schema(
+        column.with_metadata({KIND: b"json", JSON_TEXT: b"1"})
+        if isinstance(properties[column.name], dict)
+        and properties[column.name].get("contentMediaType") == "application/json"
+        else column
+        for column in columns
+    )
+
+
+def _known_streams(tap: IcetapTap) -> dict[str, pa.Schema]:
+    """All streams with all columns: those that the catalog leaves out may not have been looked for."""
+    known = {
+        name: stream_columns(entry.schema.to_dict())
+        for name, entry in (tap.input_catalog or {}).items()
+        if name not in tap.streams
+    }
+    return known | {name: stream_columns(stream.schema) for name, stream in tap.streams.items()}
