@@ -1,0 +1,113 @@
+"""The server's and the driver's errors as ours: what was found, what to do.
+
+Numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/, https://mariadb.com/kb/en/mariadb-error-codes/ (read 2026-11-21)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING
+
+import pymysql
+
+from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
+from tap_mysql.packets import CutOffError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RUN_AGAIN = "Run again: what was read is kept, and the read goes on there."
+_CHECK_SQL = "Check the SQL in 'queries' and 'where'."
+_GRANT = "Give the user the right (GRANT SELECT ON database.table TO user), or deselect the stream."
+_SIGN_IN = "Check the settings 'user' and 'password', and from which host the user may connect."
+
+_BY_NUMBER: dict[int, tuple[type[IcetapError], str]] = {
+    **dict.fromkeys((1045, 1698, 1251, 1862, 3118), (ConfigurationError, _SIGN_IN)),
+    **dict.fromkeys(
+        (1044, 1049),
+        (ConfigurationError, "Check the setting 'database', and the user's rights on it."),
+    ),
+    **dict.fromkeys(
+        (1130, 1129),
+        (ConfigurationError, "The server accepts no connections from this machine: ask who runs it."),
+    ),
+    3159: (ConfigurationError, "The server wants TLS: set 'ssl_mode' to REQUIRED or stricter."),
+    **dict.fromkeys((1142, 1143, 1370, 1345), (SkippableError, _GRANT)),
+    1146: (SkippableError, "The table is gone: discover again, or deselect the stream."),
+    1356: (
+        SkippableError,
+        "The view refers to what is gone, or its definer lacks rights: repair it, or deselect the stream.",
+    ),
+    **dict.fromkeys(
+        (1052, 1054, 1055, 1060, 1064, 1109, 1111, 1140, 1149, 1241, 1248, 1305, 1582, 4078),
+        (ConfigurationError, _CHECK_SQL),
+    ),
+    **dict.fromkeys((1227, 1290), (ConfigurationError, "The user lacks a right; see the tap's README.")),
+    **dict.fromkeys(
+        (1040, 1203, 1226),
+        (RetriableError, "The server has too many connections: lower 'max_parallel', or run later."),
+    ),
+    **dict.fromkeys((1205, 1213), (RetriableError, "A lock was held by others. " + _RUN_AGAIN)),
+    **dict.fromkeys(
+        (
+            1053,
+            1077,
+            1079,
+            1080,
+            1152,
+            1158,
+            1159,
+            1160,
+            1161,
+            1184,
+            1317,
+            1927,
+            2002,
+            2003,
+            2006,
+            2013,
+            2055,
+        ),
+        (RetriableError, _RUN_AGAIN),
+    ),
+    **dict.fromkeys(
+        (1028, 1969, 3024),
+        (RetriableError, "The server's time limit for statements cut the read: raise it for this user."),
+    ),
+    1412: (RetriableError, "The table was altered after the read began. Run again."),
+}
+
+
+@contextlib.contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn errors of the driver and the wire into ours.
+
+    Args:
+        where: The server, as a message may show it.
+    """
+    try:
+        yield
+    except pymysql.Error as error:
+        raise translation(error, where) from error
+    except (CutOffError, OSError) as error:
+        raise RetriableError(f"{where}: the connection was lost ({error}). {_RUN_AGAIN}") from error
+
+
+def translation(error: pymysql.Error, where: str) -> IcetapError:
+    """Return our error for one of the driver's."""
+    original = getattr(error, "original_exception", None)
+    if isinstance(original, ssl.SSLError):
+        reason = getattr(original, "verify_message", None) or original.reason or "TLS failed"
+        return ConfigurationError(
+            f"{where}: {reason}. Check 'ssl_ca' and 'ssl_mode': VERIFY_CA wants the authority that signed the "
+            "server's certificate, VERIFY_IDENTITY also its name"
+        )
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    if number == 2026:  # the client's own: TLS cannot be had
+        return ConfigurationError(
+            f"{where}: {text}. The server has no TLS: set 'ssl_mode' to DISABLED, or mend it"
+        )
+    kind, advice = _BY_NUMBER.get(number, (IcetapError, ""))
+    return kind(f"{where}: {text.rstrip('. ')} ({number}). {advice}".rstrip())

@@ -1,0 +1,154 @@
+"""tap-mysql: MySQL and MariaDB servers."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import override
+
+from icetap.errors import ConfigurationError
+from icetap.sql.options import STREAM_SETTINGS
+from icetap.sql.server import ADDRESS_ALIASES, server_settings
+from icetap.sql.tap import SQLTap
+from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
+from tap_mysql.dialect import MySQLDialect
+from tap_mysql.server import DEFAULT_PORT, SSL_MODES, Server
+from tap_mysql.types import TypeOptions
+from tap_mysql.zero_dates import POLICIES, ZeroDates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PEM_EXAMPLE = "/etc/mysql/ca.pem"
+
+_TLS_SETTINGS: dict[str, dict[str, Any]] = {
+    "ssl_mode": {
+        "type": ["string", "null"],
+        "enum": [*SSL_MODES, None],
+        "title": "TLS",
+        "description": "MySQL's own names: `DISABLED`, `PREFERRED` (TLS where the server has it; the default), "
+        "`REQUIRED`, `VERIFY_CA` (signed by `ssl_ca`), `VERIFY_IDENTITY` (and for this host).",
+        "examples": ["VERIFY_IDENTITY"],
+    },
+    "ssl_ca": {
+        "type": ["string", "null"],
+        "title": "Certificate authority",
+        "description": "The authority that signed the server's certificate: a file, or its PEM text. Empty takes "
+        "the system's.",
+        "examples": [_PEM_EXAMPLE],
+    },
+    "ssl_cert": {
+        "type": ["string", "null"],
+        "title": "Client certificate",
+        "description": "For servers that ask for one: a file, or its PEM text.",
+    },
+    "ssl_key": {
+        "type": ["string", "null"],
+        "secret": True,
+        "title": "Client key",
+        "description": "The key of the client's certificate: a file, or its PEM text.",
+    },
+}
+
+_OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    "unix_socket": {
+        "type": ["string", "null"],
+        "title": "Unix socket",
+        "description": "The file of the server's socket, for a server on this machine.",
+        "examples": ["/run/mysqld/mysqld.sock"],
+    },
+    "filter_dbs": {
+        "type": ["string", "array", "null"],
+        "items": {"type": "string"},
+        "title": "Databases (alias)",
+        "description": "Another name for `filter_schemas`; a text lists them with commas.",
+        "examples": ["shop,sales"],
+    },
+    "session_sqls": {
+        "type": ["array", "null"],
+        "items": {"type": "string", "minLength": 1},
+        "title": "Session statements",
+        "description": "Statements that each new connection begins with.",
+        "examples": [["SET SESSION max_statement_time = 600"]],
+    },
+    "tinyint1_is_bool": {
+        "type": "boolean",
+        "default": False,
+        "title": "TINYINT(1) as boolean",
+        "description": "Columns of type TINYINT(1) become booleans; values other than 0 and 1 are then refused.",
+    },
+    "zero_date": {
+        "type": "string",
+        "enum": list(POLICIES),
+        "default": "null",
+        "title": "Zero and invalid dates",
+        "description": "What 0000-00-00, 2024-00-10 or 2017-02-31 becomes: `null` (counted), `epoch` (1970-01-01, "
+        "counted), `string` (all dates become texts), `error` (refused).",
+    },
+}
+
+
+class TapMySQL(SQLTap):
+    """Reads tables, views and queries of MySQL and MariaDB servers."""
+
+    name = "tap-mysql"
+    package_name = "icetap-tap-mysql"
+    setting_aliases: ClassVar[dict[str, str]] = ADDRESS_ALIASES
+    refusal_advice = (
+        "Invalid dates follow 'zero_date'. Cast the column in a query or a view, or leave such records out, "
+        "counted, with 'on_rejected: skip'."
+    )
+
+    config_jsonschema: ClassVar[dict] = {  # type: ignore[type-arg]
+        "type": "object",
+        "properties": {
+            **server_settings(scheme="mysql", default_port=DEFAULT_PORT),
+            **_TLS_SETTINGS,
+            **_OWN_SETTINGS,
+            "on_rejected": ON_REJECTED_SETTING,
+            **STREAM_SETTINGS,
+            "batch_config": BATCH_CONFIG_SETTING,
+        },
+    }
+
+    @override
+    def check_config(self) -> None:
+        if self.config.get("filter_dbs") and self.config.get("filter_schemas"):
+            raise ConfigurationError("settings 'filter_schemas' and 'filter_dbs' are one; give one of them")
+        _ = self._server
+
+    @functools.cached_property
+    def _server(self) -> Server:
+        return Server.from_config(self.config)
+
+    @functools.cached_property
+    def zeros(self) -> ZeroDates:
+        """The policy for zero dates, and the count of them."""
+        return ZeroDates(self.config["zero_date"])
+
+    @override
+    def make_dialect(self) -> MySQLDialect:
+        options = TypeOptions(tinyint1_is_bool=self.config["tinyint1_is_bool"], zeros=self.zeros)
+        return MySQLDialect(self._server, schemas=self._schemas(), options=options)
+
+    def _schemas(self) -> Sequence[str]:
+        """The databases to read: those that are listed, else the one that is named, else all."""
+        listed = self.config.get("filter_schemas") or self.config.get("filter_dbs") or []
+        if isinstance(listed, str):
+            listed = [name.strip() for name in listed.split(",") if name.strip()]
+        database = self._server.address.database
+        return list(listed) or ([database] if database else [])
+
+    @override
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            for column, count in self.zeros.counted():
+                self.logger.warning(
+                    "Column %s: %d zero or invalid dates were sent as %s (zero_date)",
+                    column,
+                    count,
+                    self.zeros.policy,
+                )
