@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icetap.cli.secrets import secrets
 from icetap.command_line import HintingGroup
 
 if TYPE_CHECKING:
@@ -325,6 +326,9 @@ def verify(
     )
     click.echo(text)
     click.get_current_context().exit(0 if is_equal else 1)
+
+
+icetap.add_command(secrets)
 
 
 @icetap.group()
