@@ -1,0 +1,106 @@
+"""The walk through the pages of one part of a stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from icetap.rest import dates
+from icetap.rest.incremental import Window
+from icetap.rest.paging import NumberWalk, refuse_truncation
+from icetap.rest.templates import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from icetap.rest.paging import Paging, Walk
+    from icetap.rest.parts import Part, RecordPage
+    from icetap.rest.stream import RestStream
+
+
+class PageReader:
+    """Reads one part of a stream, page by page; holds one page."""
+
+    def __init__(self, stream: RestStream, part: Part) -> None:
+        self._stream = stream
+        self._part = part
+        self._base = stream.request_for(part)
+
+    def pages(self) -> Iterator[RecordPage]:
+        """Yield the pages, without the records that lie before the start.
+
+        Raises:
+            TruncatedReadError: When there is more, and no way to ask for it is declared.
+            EndlessReadError: When the pages repeat themselves.
+        """
+        stream = self._stream
+        if stream.paging is None:
+            answer = stream.ask(self._base)
+            refuse_truncation(answer, stream.records_path.records(answer.document))
+            yield self._filtered(stream.records_in(answer, self._part))
+            return
+        walk = self._new_walk(stream.paging)
+        while True:
+            request = self._base.copy()
+            walk.prepare(request)
+            answer = stream.ask(request)
+            page = stream.records_in(answer, self._part)
+            goes_on = walk.advance(answer, stream.records_path.records(answer.document))
+            yield self._filtered(page)
+            if not goes_on or self._is_past(page):
+                return
+            walk = self._next_walk(stream.paging, walk, page)
+
+    def _new_walk(self, paging: Paging) -> Walk:
+        walk = paging.walk()
+        if paging.size is not None:
+            walk.size = int(render(paging.size.value, self._stream.scope(self._part)))
+        return walk
+
+    def _next_walk(self, paging: Paging, walk: Walk, page: RecordPage) -> Walk:
+        """Go on from the last value seen instead of the next number: rows that moved away do not shift the rest.
+
+        Where all records of a page have one value, the next number is asked for as usual.
+        """
+        incremental, progress = self._stream.incremental, self._stream.progress
+        if not (incremental and incremental.can_seek and progress and page.records):
+            return walk
+        if not isinstance(walk, NumberWalk) or (last := progress.value_of(page.records[-1])) is None:
+            return walk
+        window = self._part.window
+        start = None if window.start is None else dates.write(window.start, incremental.start_format)
+        if dates.write(last, incremental.start_format) == start:
+            return walk
+        self._part = replace(self._part, window=Window(last, window.end, window.is_last))
+        self._base = self._stream.request_for(self._part)
+        return self._new_walk(paging)
+
+    def _is_past(self, page: RecordPage) -> bool:
+        """Whether a read of newest first has come to what was read before."""
+        incremental, progress, start = (
+            self._stream.incremental,
+            self._stream.progress,
+            self._part.window.start,
+        )
+        if not (
+            incremental and incremental.order == "desc" and progress and page.records and start is not None
+        ):
+            return False
+        last = progress.value_of(page.records[-1])
+        return last is not None and dates.is_before(last, start)
+
+    def _filtered(self, page: RecordPage) -> RecordPage:
+        """Leave out what lies before the start, where the API does not."""
+        incremental, progress, start = (
+            self._stream.incremental,
+            self._stream.progress,
+            self._part.window.start,
+        )
+        if not (incremental and incremental.filter == "client" and progress and start is not None):
+            return page
+        kept = [
+            record
+            for record in page.records
+            if (value := progress.value_of(record)) is None or not dates.is_before(value, start)
+        ]
+        return replace(page, records=kept)

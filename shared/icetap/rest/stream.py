@@ -1,0 +1,480 @@
+"""A stream of an API: a declaration, and the one way in which all of them are read."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from singer_sdk import Stream
+from singer_sdk.helpers._catalog import get_selected_schema
+from singer_sdk.mapper import RemoveRecordTransform
+from typing_extensions import override
+
+from icetap.errors import ConfigurationError, DataError
+from icetap.records.masks.dicts import masked_jsonschema
+from icetap.records.masks.streams import MaskedMap, stream_columns, stream_plan
+from icetap.rest.answers import Answer, Format
+from icetap.rest.client import StopPagingSignal
+from icetap.rest.failures import EndlessReadError, SkippedPartError, TruncatedReadError
+from icetap.rest.incremental import SYNC_TIME, Incremental, Progress, Window, local_now
+from icetap.rest.jsonpath import JSONPath
+from icetap.rest.output import RecordOutput
+from icetap.rest.parallel import in_order
+from icetap.rest.parts import Part, RecordPage
+from icetap.rest.reading import PageReader
+from icetap.rest.records import Conversion, RecordRules, converted
+from icetap.rest.request import Asked, Body, Request
+from icetap.rest.sampling import asked_first_page, known_properties
+from icetap.rest.templates import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from singer_sdk.helpers.types import Context, Record
+
+    from icetap.rest.client import Client
+    from icetap.rest.paging import Paging
+    from icetap.rest.rules import ErrorRule
+    from icetap.rest.tap import RestTap
+
+
+class RestStream(Stream):
+    """One stream of an API. A subclass declares it; the methods below are for what cannot be declared.
+
+    What a declaration says is told at each attribute. `records_jsonpath`, `path` and `primary_keys` mean what they mean in
+    the Singer SDK; paging, retries, windows, bookmarks and output are the engine's own, so that a record costs
+    microseconds and no page is lost.
+    """
+
+    path: ClassVar[str] = ""
+    """Relative to the base URL. `{client_id}` is a value of the parent's `child_context`, or of `partition_by`."""
+
+    method: ClassVar[str] = "GET"
+    params: ClassVar[Mapping[str, Any]] = {}
+    """Query parameters; values may be templates (`icetap.rest.templates`), and those without a value are left out."""
+
+    headers: ClassVar[Mapping[str, Any]] = {}
+    body: ClassVar[Body] = None
+    """An object or list for JSON, `GraphQL(…)`, `Form(…)` or `Text(…)`."""
+
+    format: ClassVar[Format] = Format()
+    records_jsonpath: ClassVar[str] = "$"
+    """Where an answer has the records."""
+
+    paging: ClassVar[Paging | None] = None
+    """None: one answer, and an error if it says that there is more."""
+
+    incremental: ClassVar[Incremental | None] = None
+    parent: ClassVar[str | None] = None
+    """The name of the stream each of whose records this one is asked for."""
+
+    child_context: ClassVar[Mapping[str, str]] = {}
+    """What children may use of a record: name -> JSONPath. Becomes columns of theirs."""
+
+    follow_parent: ClassVar[bool] = False
+    """Whether only children of parents that changed are read: when children change, their parent does."""
+
+    partition_by: ClassVar[Mapping[str, Any]] = {}
+    """Reads the stream once for each value: name -> list, or a template of one."""
+
+    properties: ClassVar[Mapping[str, Any] | None] = None
+    """The columns as JSON Schema; None: inferred from a sample, and remembered in catalog and state."""
+
+    convert: ClassVar[Mapping[str, str]] = {}
+    """Fields to convert before anything else: name -> `timestamp`, `timestamp_ms`, `decimal` or a pattern of strftime."""
+
+    rules: ClassVar[RecordRules] = RecordRules()
+    errors: ClassVar[Sequence[ErrorRule]] = ()
+    """What certain answers mean to this stream, before the tap's own rules."""
+
+    def __init__(self, tap: RestTap, name: str | None = None) -> None:
+        self.rest_tap = tap
+        declared = None if self.properties is None else dict(self.properties)
+        super().__init__(tap, schema={"type": "object", "properties": declared or {}}, name=name)
+        self.is_inferred = declared is None
+        self._known_schema: dict[str, Any] | None = None
+        self._first_page: RecordPage | None = None
+        if self.incremental is not None:
+            self.replication_key = self.incremental.replication_key or SYNC_TIME
+        self.records_path = JSONPath(self.records_jsonpath)
+        self.context_paths = {key: JSONPath(path) for key, path in self.child_context.items()}
+        self._convert = self._conversions()
+        self.output: RecordOutput | None = None
+        self.version: int | None = None
+        self.is_complete = True
+        self.skipped: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self.requests = 0
+        self._started_at = 0.0
+        self._progress: Progress | None = None
+
+    # --- what a subclass may change -----------------------------------------------------------------
+
+    def read(self, contexts: Iterable[Mapping[str, Any]]) -> Iterator[RecordPage]:
+        """Yield the records of some parents (one empty context without a parent), with bookmarks where it can go on.
+
+        Override it for a source that is read in a way of its own, such as a feed of events or an export.
+        """
+        windows = list(self.progress.windows()) if self.progress else [Window()]
+        contexts = list(contexts)
+        workers = self.client.options.max_parallel
+        for window in windows:
+            parts = [
+                Part(window, partition, parent)
+                for parent in contexts
+                for partition in self.partitions_of(parent)
+            ]
+            is_alone = self.parent is None and len(parts) == 1
+            for page in in_order((partial(self.pages_of, part) for part in parts), workers=workers):
+                bookmark = self._bookmark_within(page.records) if is_alone else self._see(page.records)
+                yield replace(page, bookmark=bookmark)
+            if self.progress and self.parent is None:
+                end = None if window.is_last else window.end
+                yield RecordPage([], self.progress.bookmark(complete_to=end))
+
+    def pages_of(self, part: Part) -> Iterator[RecordPage]:
+        """Yield the records of one part, page by page, as they are emitted."""
+        try:
+            yield from PageReader(self, part).pages()
+        except SkippedPartError as error:
+            with self._lock:
+                self.skipped[error.reason] = self.skipped.get(error.reason, 0) + 1
+            self.is_complete = False
+        except StopPagingSignal:
+            return
+        except (EndlessReadError, TruncatedReadError, DataError) as error:
+            prefix = f"stream '{self.name}'"
+            raise error if str(error).startswith(prefix) else type(error)(f"{prefix}: {error}") from error
+
+    def request_for(self, part: Part) -> Request:
+        """Return the request for a part's first page, without its position."""
+        asked = Asked(
+            path=self.path, method=self.method, params=self.params, headers=self.headers, body=self.body
+        )
+        request = asked.request(self.scope(part), part.names, where=f"stream '{self.name}'")
+        if self.incremental is not None:
+            part.window.put(request, self.incremental)
+        return request
+
+    def records_in(self, answer: Answer, part: Part) -> RecordPage:
+        """Return the records of an answer as they are emitted."""
+        records: list[dict[str, Any]] = []
+        contexts: list[Mapping[str, Any]] = []
+        scope = {**self.scope(part), "response": answer.document} if self.rules.is_given else {}
+        for value in self.records_path.records(answer.document):
+            found = value if type(value) is dict else {"value": value}
+            record = self._emitted(found, part, scope)
+            if record is not None:
+                records.append(record)
+                if self.child_streams and (context := self.contexts_of(found)) is not None:
+                    contexts.append({**part.parent, **context})
+        return RecordPage(records, contexts=contexts)
+
+    def _emitted(self, found: Record, part: Part, scope: Mapping[str, Any]) -> Record | None:
+        record = {**part.parent, **found} if part.parent else found
+        if self._convert:
+            record = converted(record, self._convert, where=f"stream '{self.name}'")
+        if self.rules.is_given:
+            if not self.rules.keeps(record):
+                return None
+            record = self.rules.applied(record, scope)
+        if self.replication_key == SYNC_TIME and self.progress is not None:
+            record = {**record, SYNC_TIME: self.progress.sync_time}
+        return self.post_process(record, part.names)
+
+    @override
+    def post_process(self, row: Record, context: Context | None = None) -> Record | None:
+        """Return the record as it is emitted, or None to leave it out. Return a new one, never change the one given."""
+        return row
+
+    def contexts_of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what children may use of a record, or None to read no children of it."""
+        return {key: path.first(record) for key, path in self.context_paths.items()}
+
+    def partitions_of(self, parent: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the partitions of a parent's records; `[{}]` when there are none."""
+        found: list[dict[str, Any]] = [{}]
+        for name, given in self.partition_by.items():
+            values = render(given, {"config": self.config, "parent": parent})
+            if not isinstance(values, list):
+                raise ConfigurationError(
+                    f"stream '{self.name}': the partitions of '{name}' are no list. Give the setting that they come from."
+                )
+            found = [{**one, name: value} for one in found for value in values]
+        return found
+
+    def scope(self, part: Part) -> dict[str, Any]:
+        """Return the values of template roots."""
+        return {
+            "config": self.config,
+            "parent": part.parent,
+            "partition": part.partition,
+            "cursor": part.window.scope(),
+        }
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Yield the records of one parent, for callers of the SDK's own."""
+        for page in self.read([context or {}]):
+            yield from page.records
+
+    # --- walking ------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """The client that this stream asks."""
+        return self.rest_tap.client
+
+    def ask(self, request: Request) -> Answer:
+        """Ask, by this stream's rules and in its format."""
+        with self._lock:
+            self.requests += 1
+        answer = self.client.send(request, rules=self.errors, answer_format=self.format)
+        if self.progress is not None:
+            self.progress.not_later_than(answer.date)
+        return answer
+
+    # --- bookmarks ----------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far an incremental read has got; None in a full read."""
+        return self._progress
+
+    def bookmark(self) -> dict[str, Any]:
+        """Return this stream's part of the state that the run was given."""
+        return dict(self.tap_state.get("bookmarks", {}).get(self.name) or {})
+
+    def write_bookmark(self, bookmark: dict[str, Any]) -> None:
+        """Write a STATE in which this stream's bookmark is the given one, and its added columns are remembered."""
+        kept = dict(bookmark)
+        added = {**self.bookmark().get("columns", {}), **(self.output.added if self.output else {})}
+        if added and self.is_inferred:
+            kept["columns"] = added
+        if self.tap_state.setdefault("bookmarks", {}).get(self.name) == kept:
+            return
+        self.tap_state["bookmarks"][self.name] = copy.deepcopy(kept)
+        self.rest_tap.write_state()
+
+    def begin(self, *, from_start: bool = False) -> None:
+        """Prepare a run: where it starts, and under which version a full read is sent.
+
+        Args:
+            from_start: Whether to read everything because children need every parent.
+        """
+        self._started_at = time.monotonic()
+        self.requests = 0
+        if self.selected:
+            self.output = RecordOutput(self, self.rest_tap.messages)
+        given = self.bookmark()
+        if self.incremental is not None and self.replication_method == "INCREMENTAL":
+            self._progress = Progress(
+                self.incremental,
+                stream=self.name,
+                bookmark={} if from_start else given,
+                now=local_now(),
+                formats=self.cursor_formats(),
+                initial=render(self.incremental.initial, {"config": self.config}),
+                lookback_seconds=self._lookback(),
+            )
+        else:
+            version = given.get("version")
+            known = int(version) if isinstance(version, int | float | Decimal) else 0
+            self.version = max(time.time_ns() // 1_000_000, known + 1)
+
+    def _conversions(self) -> dict[str, Conversion]:
+        """Return the declared conversions, and that of a replication key which becomes a time on the way."""
+        found: dict[str, Conversion] = dict(self.convert)
+        incremental = self.incremental
+        if incremental is None or incremental.replication_key is None or not incremental.is_time:
+            return found
+        declared = (self.properties or {}).get(incremental.replication_key)
+        becomes_time = declared is None or declared.get("format") == "date-time"
+        if becomes_time and not set(incremental.record_format) <= {"iso8601", "date"}:
+            found.setdefault(incremental.replication_key, incremental.record_format)
+        return found
+
+    def cursor_formats(self) -> Sequence[str]:
+        """Return how emitted records hold the replication key."""
+        if self.incremental is None or self.replication_key in {SYNC_TIME, *self._convert}:
+            return ("iso8601",)
+        return self.incremental.record_format
+
+    def _lookback(self) -> int:
+        given = self.config.get("lookback_seconds")
+        declared = self.incremental.lookback_seconds if self.incremental else 0
+        return int(declared if given is None else given)
+
+    def _see(self, records: Sequence[Record], *, in_order: bool = False) -> dict[str, Any] | None:
+        """Take note of how far the emitted records go; return no bookmark, since nothing is known of their order."""
+        progress = self.progress
+        if progress is None or self.replication_key == SYNC_TIME:
+            return None
+        for record in records:
+            value = progress.value_of(record)
+            if value is None:
+                progress.without_cursor += 1
+            elif in_order and progress.comes_before(value):
+                raise DataError(
+                    f"stream '{self.name}': the API's records are not in the order of '{self.replication_key}', as "
+                    "`order: asc` says. Declare `order: none`, or ask the API to sort."
+                )
+            else:
+                progress.see(value)
+        return None
+
+    def _bookmark_within(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        """Return the bookmark after a page of a stream whose order is declared, and hold it to its word."""
+        if self.progress is None or self.incremental is None or self.incremental.order != "asc":
+            return self._see(records)
+        self._see(records, in_order=True)
+        return self.progress.bookmark()
+
+    # --- schema -------------------------------------------------------------------------------------
+
+    @property
+    @override
+    def schema(self) -> dict[str, Any]:
+        """The columns: declared, or of the catalog, or of a sample, and what earlier runs have added."""
+        if self._known_schema is None:
+            self._known_schema = {"type": "object", "properties": known_properties(self)}
+        return self._known_schema
+
+    @property
+    @override
+    def effective_schema(self) -> dict[str, Any]:
+        """What is emitted: what the catalog has, as long as nothing was added to it."""
+        if self._input_schema is None or self.is_inferred:
+            return self.schema
+        return self._input_schema
+
+    def first_page(self) -> RecordPage:
+        """Return the first page of the first partition, of the first parents that have any; asked for once."""
+        if self._first_page is None:
+            self._first_page = asked_first_page(self)
+        return self._first_page
+
+    @property
+    def parent_stream(self) -> RestStream | None:
+        """The stream whose records this one is asked for."""
+        return self.rest_tap.parent_of(self)
+
+    @property
+    def input_properties(self) -> dict[str, Any] | None:
+        """The columns that the catalog has, if there is one."""
+        return None if self._input_schema is None else dict(self._input_schema.get("properties", {}))
+
+    # --- output -------------------------------------------------------------------------------------
+
+    def emit(self, contexts: Iterable[Mapping[str, Any]] = ({},)) -> None:
+        """Read and write the records of some parents, and of their children after each page."""
+        if self.output is not None and not self.is_inferred:
+            self.output.announce()
+        for page in self.read(contexts):
+            self.rest_tap.check_interrupted()
+            if self.output is not None and page.records:
+                self.output.write(page.records, version=self.version)
+                self.rest_tap.tell_progress(self)
+            self._emit_children(page)
+            if page.bookmark and self.selected and self.parent is None:
+                self.write_bookmark(page.bookmark)
+                for child in self.children_to_read:
+                    child.note_parent(page.bookmark)
+
+    def _emit_children(self, page: RecordPage) -> None:
+        children = self.children_to_read
+        if not children:
+            return
+        contexts = page.contexts
+        if contexts is None:
+            contexts = [
+                context for record in page.records if (context := self.contexts_of(record)) is not None
+            ]
+        for child in children if contexts else ():
+            child.emit(contexts)
+
+    def note_parent(self, bookmark: Mapping[str, Any]) -> None:
+        """Take note of how far the parent has been read."""
+
+    @property
+    def children_to_read(self) -> list[RestStream]:
+        """Children that are selected, or have descendants that are."""
+        return [
+            child
+            for child in self.child_streams
+            if isinstance(child, RestStream) and (child.selected or child.has_selected_descendents)
+        ]
+
+    def finish(self) -> None:
+        """Mark the end of a complete full read, write the last bookmark, report."""
+        if self.output is not None:
+            self.output.announce()
+            if self.progress is None:
+                if self.is_complete and self.version is not None:
+                    for _ in range(1 if self.output.records else 2):
+                        self._write_activate_version_message(self.version)
+                self.write_bookmark({"version": self.version})
+            else:
+                self.write_bookmark(self.progress.bookmark())
+            self._report()
+        for child in self.children_to_read:
+            child.finish()
+
+    def _report(self) -> None:
+        if self.output is None:
+            return
+        seconds = time.monotonic() - self._started_at
+        self.logger.info(
+            "Stream %s: %d records in %d requests, %.1f s",
+            self.name,
+            self.output.records,
+            self.requests,
+            seconds,
+        )
+        self.output.report()
+        for reason, count in sorted(self.skipped.items()):
+            self.logger.warning("Stream %s: %d parts skipped: %s", self.name, count, reason)
+        if self.progress is not None and self.progress.without_cursor:
+            self.logger.warning(
+                "Stream %s: %d records without '%s'",
+                self.name,
+                self.progress.without_cursor,
+                self.replication_key,
+            )
+
+    @override
+    def _write_activate_version_message(self, full_table_version: int) -> None:
+        for stream_map in self.stream_maps:
+            if not isinstance(stream_map, RemoveRecordTransform):
+                self.rest_tap.messages.write_message(
+                    {
+                        "type": "ACTIVATE_VERSION",
+                        "stream": stream_map.stream_alias,
+                        "version": full_table_version,
+                    }
+                )
+
+    def maps_for(self, schema: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the stream maps of a schema."""
+        chosen = get_selected_schema(self.name, dict(schema), self.mask)
+        columns = stream_columns(chosen, keys=self.primary_keys)
+        plan = stream_plan(self.rest_tap.masks, self, columns)
+        shown = chosen if plan is None else masked_jsonschema(chosen, plan)
+        self._tap.mapper.register_raw_stream_schema(self.name, shown, list(self.primary_keys or ()))
+        self._stream_maps = None
+        if plan is None:
+            return self.stream_maps
+        return [
+            each if isinstance(each, RemoveRecordTransform) else MaskedMap(each, plan, columns)
+            for each in self.stream_maps
+        ]
+
+    def mapped_schema_messages(self, maps: Sequence[Any]) -> Iterator[Any]:
+        """Yield the SCHEMA messages of mapped streams."""
+        self._stream_maps = list(maps)
+        yield from self._generate_schema_messages()

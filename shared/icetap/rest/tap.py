@@ -1,0 +1,315 @@
+"""The base of REST taps: settings, the client, and the order in which streams are read."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typing_extensions import override
+
+from icetap.errors import ConfigurationError, IcetapError
+from icetap.records.tap import RecordTap
+from icetap.rest.auth import NoAuth
+from icetap.rest.cache import AnswerCache
+from icetap.rest.client import Client, ClientOptions
+from icetap.rest.failures import NoAccessError
+from icetap.rest.incremental import Window
+from icetap.rest.parts import Part
+from icetap.rest.rules import ErrorRule, RetryPolicy
+from icetap.rest.sampling import sampled_from
+from icetap.rest.stream import RestStream
+from icetap.settings import did_you_mean
+from icetap.tap import ON_REJECTED_SETTING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from singer_sdk.streams import Stream
+
+    from icetap.rest.auth import Auth
+    from icetap.rest.limits import Rate
+
+PROGRESS_SECONDS = 15.0
+
+REST_SETTINGS: dict[str, dict[str, Any]] = {
+    "start_date": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "title": "Start date",
+        "description": "The oldest data to read in a first run (RFC 3339). Empty: everything.",
+        "examples": ["2026-01-01T00:00:00Z"],
+    },
+    "lookback_seconds": {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "title": "Lookback",
+        "description": "How far before the bookmark a run reads again, in seconds, for records that come late. Empty: "
+        "what each stream declares.",
+    },
+    "max_parallel": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 32,
+        "default": 1,
+        "title": "Parallel requests",
+        "description": "How many requests are under way at once; records keep their order.",
+    },
+    "timeout_seconds": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 3600,
+        "default": 60,
+        "title": "Time-out",
+        "description": "How long to wait for a connection, or for the next byte of an answer.",
+    },
+    "max_retries": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 100,
+        "default": 5,
+        "title": "Retries",
+        "description": "How often a request is repeated after a passing fault (429, 5xx, a broken connection), with growing "
+        "waits.",
+    },
+    "max_wait_seconds": {
+        "type": "integer",
+        "minimum": 0,
+        "default": 600,
+        "title": "Longest wait",
+        "description": "When the server asks for a longer wait than this, the run ends; the next one goes on from there.",
+    },
+    "schema_policy": {
+        "type": "string",
+        "enum": ["evolve", "freeze", "discard"],
+        "default": "evolve",
+        "title": "New fields",
+        "description": "What happens to a field that the schema does not have: `evolve` adds a column, `freeze` ends the run, "
+        "`discard` leaves the field out, counted.",
+    },
+    "on_no_access": {
+        "type": "string",
+        "enum": ["fail", "skip"],
+        "default": "fail",
+        "title": "Streams without access",
+        "description": "What happens when these credentials may not read a stream: `fail` ends the run, `skip` leaves the "
+        "stream out with a warning.",
+    },
+    "on_rejected": ON_REJECTED_SETTING,
+}
+"""The settings that every REST tap has."""
+
+
+class RestTap(RecordTap):
+    """Base of REST taps. A subclass says where the API is, how to sign in, and which streams there are."""
+
+    base_url: ClassVar[str] = ""
+    """Where the API is, when that is no setting."""
+
+    stream_types: ClassVar[Sequence[type[RestStream]]] = ()
+    errors: ClassVar[Sequence[ErrorRule]] = ()
+    """What certain answers mean to all streams."""
+
+    error_text: ClassVar[str | None] = None
+    """A JSONPath to the API's own words for an error; they are told, redacted. Nothing else of a body ever is."""
+
+    rates: ClassVar[Sequence[Rate]] = ()
+    """The API's limits: all of them are kept."""
+
+    wait_headers: ClassVar[Sequence[str]] = ()
+    allowed_hosts: ClassVar[tuple[str, ...]] = ()
+    """More hosts that may see the credentials."""
+
+    block_private: ClassVar[bool] = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._told_at = time.monotonic()
+        super().__init__(**kwargs)
+
+    # --- what a subclass says -----------------------------------------------------------------------
+
+    def url(self) -> str:
+        """Return the base URL; override it where it depends on settings."""
+        return self.base_url
+
+    def make_auth(self) -> Auth:
+        """Return how requests are signed."""
+        return NoAuth()
+
+    def make_client(self) -> Client:
+        """Return the client of all streams."""
+        return Client(
+            self.url(),
+            auth=self.make_auth(),
+            options=self.client_options(),
+            logger=self.logger,
+            check=self.check_interrupted,
+        )
+
+    def client_options(self) -> ClientOptions:
+        """Return how the client behaves, from the settings and the class's declarations."""
+        config = self.config
+        secrets = [
+            name
+            for name, schema in self.config_jsonschema["properties"].items()
+            if schema.get("secret") and config.get(name)
+        ]
+        return ClientOptions(
+            user_agent=f"{self.name}/{self.plugin_version}",
+            timeout_seconds=config["timeout_seconds"],
+            max_parallel=config["max_parallel"],
+            retry=RetryPolicy(
+                max_retries=config["max_retries"],
+                max_wait=config["max_wait_seconds"],
+                wait_headers=self.wait_headers,
+            ),
+            rates=self.rates,
+            rules=self.errors,
+            error_text=self.error_text,
+            credential_settings=secrets,
+            allowed_hosts=self.allowed_hosts,
+            block_private=self.block_private,
+        )
+
+    def declared_streams(self) -> Sequence[RestStream]:
+        """Return all streams; override it where they depend on settings."""
+        return [declared(self) for declared in self.stream_types]
+
+    # --- streams ------------------------------------------------------------------------------------
+
+    @cached_property
+    def client(self) -> Client:
+        """The client of all streams."""
+        return self.make_client()
+
+    @override
+    def discover_streams(self) -> Sequence[Stream]:
+        """Return the streams as declared, children known to their parents.
+
+        Raises:
+            ConfigurationError: When a parent is missing, or is its own descendant.
+        """
+        streams = self.declared_streams()
+        by_name = {stream.name: stream for stream in streams}
+        self._parents: dict[str, RestStream] = {}
+        for stream in streams:
+            if stream.parent is None:
+                continue
+            if stream.parent not in by_name:
+                raise ConfigurationError(
+                    f"stream '{stream.name}' has the parent '{stream.parent}', which is no stream"
+                    f"{did_you_mean(stream.parent, by_name) or '.'}"
+                )
+            self._parents[stream.name] = by_name[stream.parent]
+            by_name[stream.parent].child_streams.append(stream)
+        for stream in streams:
+            self._refuse_circles(stream)
+        return streams
+
+    def _refuse_circles(self, stream: RestStream) -> None:
+        seen = [stream.name]
+        while (parent := self._parents.get(seen[-1])) is not None:
+            if parent.name in seen:
+                raise ConfigurationError(f"the streams {', '.join(sorted(seen))} are each other's parents")
+            seen.append(parent.name)
+
+    def parent_of(self, stream: RestStream) -> RestStream | None:
+        """Return the stream's parent, if it has one."""
+        return self._parents.get(stream.name)
+
+    # --- a run --------------------------------------------------------------------------------------
+
+    @override
+    def _run(self) -> None:
+        self._reset_state_progress_markers()
+        self._refuse_missing_streams()
+        self.write_state()
+        self._read_streams()
+
+    def _read_streams(self) -> None:
+        roots = [
+            stream
+            for stream in self.streams.values()
+            if isinstance(stream, RestStream)
+            and stream.parent is None
+            and (stream.selected or stream.has_selected_descendents)
+        ]
+        left_out = 0
+        for root in roots:
+            try:
+                begin(root)
+                root.emit()
+                root.finish()
+            except NoAccessError as error:
+                if self.config["on_no_access"] != "skip":
+                    raise
+                left_out += 1
+                self.logger.warning("Stream %s is left out: %s", root.name, error)
+        counts = self.client.counts
+        self.logger.info(
+            "%d requests, %d of them repeated; waited %.1f s",
+            counts["requests"],
+            counts["retries"],
+            counts["waited_ms"] / 1000,
+        )
+        if roots and left_out == len(roots):
+            raise NoAccessError(
+                "these credentials may read none of the selected streams. Check them, and their scopes."
+            )
+
+    def tell_progress(self, stream: RestStream) -> None:
+        """Log how far a stream has got, every now and then."""
+        now = time.monotonic()
+        if now - self._told_at >= PROGRESS_SECONDS and stream.output is not None:
+            self._told_at = now
+            self.logger.info(
+                "Stream %s: %d records so far, in %d requests; %d requests repeated, waited %.1f s",
+                stream.name,
+                stream.output.records,
+                stream.requests,
+                self.client.counts["retries"],
+                self.client.counts["waited_ms"] / 1000,
+            )
+
+    # --- what a person asks -------------------------------------------------------------------------
+
+    @override
+    def test_findings(self) -> Iterator[tuple[bool, str]]:
+        """Ask for one page of each selected stream."""
+        for stream in self.streams.values():
+            if not isinstance(stream, RestStream) or not stream.selected:
+                continue
+            try:
+                count = len(stream.first_page().records)
+            except IcetapError as error:
+                yield False, f"stream {stream.name}: {error}"
+            else:
+                yield True, f"stream {stream.name}: {'readable' if count else 'readable, and empty now'}"
+
+    @override
+    def _records(self, stream: Stream) -> Iterator[dict[str, Any]]:
+        """Yield a preview's records: of the first parents, through the path that a run takes."""
+        if not isinstance(stream, RestStream):
+            return
+        found = self.parent_of(stream)
+        contexts: Sequence[Mapping[str, Any]] = [{}] if found is None else (found.first_page().contexts or [])
+        for context in islice(contexts, PREVIEWED_PARENTS):
+            for partition in stream.partitions_of(context):
+                for page in stream.pages_of(Part(Window(sampled_from(stream)), partition, context)):
+                    yield from page.records
+
+    def keep_answers(self, seconds: float) -> None:
+        """Keep answers for a while, so that a preview which is looked at again asks nobody."""
+        self.client.cache = AnswerCache(seconds, scope=f"{self.url()} {sorted(self.config.items(), key=str)}")
+
+
+PREVIEWED_PARENTS = 3
+
+
+def begin(stream: RestStream) -> None:
+    """Prepare a stream and its descendants for a run."""
+    children = stream.children_to_read
+    stream.begin(from_start=any(not child.follow_parent for child in children))
+    for child in children:
+        begin(child)

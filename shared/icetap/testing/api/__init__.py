@@ -1,0 +1,11 @@
+"""A fake HTTP API that misbehaves as real ones do: taps are tested against it in their vendor's own shape.
+
+`FakeApi` is the server: routes are functions of a `Call`, every request is noted, and traps spoil answers on the way out
+(`icetap.testing.api.traps`). `Table` holds records that change while they are read.
+"""
+
+from icetap.testing.api.server import Call, FakeApi, Reply
+from icetap.testing.api.tables import Table
+from icetap.testing.api.traps import TRAPS, Trap
+
+__all__ = ["TRAPS", "Call", "FakeApi", "Reply", "Table", "Trap"]
