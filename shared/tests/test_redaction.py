@@ -2,7 +2,12 @@
 
 import base64
 import io
+import json
 import logging
+import sys
+import threading
+import time
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -15,14 +20,89 @@ SECRET = "s3cr3t/with space"
 
 @pytest.mark.parametrize(
     "form",
-    [SECRET, quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode()],
-    ids=["plain", "percent-encoded", "base64"],
+    [
+        SECRET,
+        quote(SECRET, safe=""),
+        quote(SECRET),
+        quote(SECRET, safe="").lower(),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(SECRET.encode()).decode(),
+    ],
+    ids=["plain", "percent-encoded", "slash-kept", "lower-case", "base64", "base64url"],
 )
 def test_every_form_of_a_secret_is_hidden(form):
     redactor = Redactor()
     redactor.add(SECRET)
 
     assert redactor.redact(f"before {form} after") == f"before {MASK} after"
+
+
+@pytest.mark.parametrize("user", ["u", "us", "use", "user", "users", "userss"])
+@pytest.mark.parametrize("secret", ["pa55word!", "pa55word", "pa55wordé?", "日本語のパスワード"])
+def test_a_password_in_a_basic_header_is_hidden_whatever_stands_around_it(user, secret):
+    redactor = Redactor()
+    redactor.add(secret)
+    for behind in ("", ":more"):
+        header = base64.b64encode(f"{user}:{secret}{behind}".encode()).decode()
+
+        told = redactor.redact(header)
+
+        of_others = len(base64.b64encode(f"{user}:{behind}".encode()))
+        assert MASK in told
+        assert len(told) - len(MASK) <= of_others + 4, "more is left than what stands around it"
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr, lambda text: json.dumps(text, ensure_ascii=False)])
+def test_escapes_do_not_uncover_a_secret(written):
+    secret = 'quote " back \\ slash\nsecond line of it é'
+    redactor = Redactor()
+    redactor.add(secret)
+
+    assert redactor.redact(written(secret))[1:-1] == MASK
+    assert redactor.redact("error at: second line of it é") == f"error at: {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("secret", "part"),
+    [
+        ("postgresql://app:pa%40ss@db.example.com/x", "pa@ss"),
+        ('{"type": "service_account", "private_key": "-----KEY-----abc"}', "-----KEY-----abc"),
+    ],
+    ids=["address", "json"],
+)
+def test_the_secret_inside_of_a_secret_is_hidden_alone_too(secret, part):
+    redactor = Redactor()
+    redactor.add(secret)
+
+    assert redactor.redact(f"refused: {part}") == f"refused: {MASK}"
+
+
+def test_uncaught_errors_of_threads_and_destructors_are_redacted(capsys, monkeypatch):
+    redactor = Redactor()
+    redactor.add(SECRET)
+    monkeypatch.setattr(redaction, "REDACTOR", redactor)
+    for name in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(threading if name == "excepthook" else sys, name, None)
+    install()
+
+    error = ValueError(SECRET)
+    threading.excepthook(threading.ExceptHookArgs((ValueError, error, None, None)))
+    sys.unraisablehook(SimpleNamespace(exc_type=ValueError, exc_value=error, exc_traceback=None))
+
+    assert capsys.readouterr().err.count(MASK) == 2
+
+
+def test_ten_thousand_log_lines_cost_little():
+    redactor = Redactor()
+    for number in range(10):
+        redactor.add(f"a secret of usual length {number}/é+")
+    line = "tap-x | INFO | Stream orders: 1200 records in 12 pages, and a text of usual length" * 2
+
+    started = time.process_time()
+    for _ in range(10_000):
+        redactor.redact(line)
+
+    assert time.process_time() - started < 2
 
 
 def test_a_text_too_short_to_be_a_secret_is_left_alone():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import logging
 import re
 import sys
@@ -15,24 +17,30 @@ from typing_extensions import override
 
 MASK = "***REDACTED***"
 MIN_LENGTH = 4  # shorter texts would blank out ordinary words
+MIN_LINE_LENGTH = 12  # of a line in a longer secret, such as a private key
+MIN_BASE64_LENGTH = 6
 
 
 class Redactor:
     """Knows the secrets of this process and replaces them in text."""
 
     def __init__(self) -> None:
-        self._forms: list[str] = []
+        self._forms: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     def add(self, secret: str) -> None:
-        """Remember a secret in its plain, percent-encoded and base64 forms."""
-        if len(secret) < MIN_LENGTH:
+        """Remember a secret in all the forms that it may be written in.
+
+        These are: as it is; percent-encoded; escaped as in JSON and in `repr`; base64, also as a part of a longer text
+        (`user:password` of HTTP's Basic). Of an address, also its password; of a text of several lines, each line;
+        of a JSON object, its credentials.
+        """
+        forms = {form for part in _parts(secret) if len(part) >= MIN_LENGTH for form in _forms(part)}
+        if not forms:
             return
-        encoded = base64.b64encode(secret.encode()).decode()
-        forms = {secret, quote(secret, safe=""), quote_plus(secret), encoded}
         with self._lock:
             # The longest first, so that no form leaves the rest of a longer one behind.
-            self._forms = sorted(forms.union(self._forms), key=len, reverse=True)
+            self._forms = tuple(sorted(forms.union(self._forms), key=len, reverse=True))
 
     def add_settings(self, config: Mapping[str, Any], jsonschema: Mapping[str, Any]) -> None:
         """Remember the value of every setting whose schema marks it `secret`."""
@@ -54,6 +62,41 @@ class Redactor:
         return text
 
 
+def _parts(secret: str) -> Iterable[str]:
+    """Yield a secret and the parts of it that are secrets by themselves."""
+    yield secret
+    if password := _password_in(secret):
+        yield password
+    lines = secret.splitlines()
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= MIN_LINE_LENGTH)
+    if secret.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            yield from _secrets(json.loads(secret))
+
+
+def _forms(secret: str) -> Iterable[str]:
+    yield secret
+    for encoded in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        yield encoded
+        yield _PERCENT.sub(lambda match: match[0].lower(), encoded)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    data = secret.encode("utf-8", "surrogatepass")
+    yield base64.b64encode(data).decode()
+    for ahead in range(3):  # three bytes are four characters: what stands before decides how they fall
+        padded = base64.b64encode(b"\0" * ahead + data).decode()
+        begin = padded[(ahead * 8 + 5) // 6 :]
+        end = begin.rstrip("=")
+        whole = end if len(begin) == len(end) else end[:-1]
+        for form in (begin, whole):
+            if len(form) >= MIN_BASE64_LENGTH:
+                yield form
+                yield form.replace("+", "-").replace("/", "_")
+
+
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
 _CREDENTIAL = re.compile(r"passw|secret|token|key|credential|auth|signature", re.IGNORECASE)
 
 
@@ -70,17 +113,19 @@ def _secrets(value: object) -> Iterable[str]:
     """
     if isinstance(value, str):
         yield value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
     elif isinstance(value, list):
         for child in value:
             yield from _secrets(child)
     elif isinstance(value, Mapping):
         for name, child in value.items():
-            if not isinstance(child, str) or is_credential(name):
+            if not isinstance(child, str | int) or is_credential(name):
                 yield from _secrets(child)
                 if name == "credential" and isinstance(child, str):
                     # A client's id and its secret, as Iceberg's catalogs have them.
                     yield child.partition(":")[2]
-            elif password := _password_in(child):
+            elif isinstance(child, str) and (password := _password_in(child)):
                 yield password
 
 
@@ -114,15 +159,29 @@ def install() -> None:
     Called after logging is configured; calling it again covers handlers that came since.
     """
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
-    for logger in loggers:
-        for handler in logger.handlers:
-            if not isinstance(handler.formatter, _RedactingFormatter):
-                handler.setFormatter(_RedactingFormatter(handler.formatter or logging.Formatter()))
+    handlers = {handler for logger in loggers for handler in logger.handlers}
+    if logging.lastResort is not None:
+        handlers.add(logging.lastResort)
+    for handler in handlers:
+        if not isinstance(handler.formatter, _RedactingFormatter):
+            handler.setFormatter(_RedactingFormatter(handler.formatter or logging.Formatter()))
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _excepthook
+    threading.excepthook = _thread_excepthook
+    sys.unraisablehook = _unraisablehook
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     import traceback  # noqa: PLC0415 - only a dying process needs it
 
     sys.stderr.write(REDACTOR.redact("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _thread_excepthook(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None and told.exc_type is not SystemExit:
+        _excepthook(told.exc_type, told.exc_value, told.exc_traceback)
+
+
+def _unraisablehook(told: sys.UnraisableHookArgs) -> None:
+    if told.exc_value is not None:
+        _excepthook(told.exc_type, told.exc_value, told.exc_traceback)
