@@ -183,6 +183,9 @@ class ChangeLog(abc.ABC):
     order_columns: tuple[pa.Field, ...] = ()
     """Columns by which changes can be ordered, such as `_sdc_lsn`; null in rows of an initial read."""
 
+    table_kinds: frozenset[str] = frozenset({"table"})
+    """The `Table.kind` of what has a log."""
+
     @abc.abstractmethod
     def source_id(self) -> str:
         """Return what tells this server's log from another's; kept in the bookmark as `log_source`."""

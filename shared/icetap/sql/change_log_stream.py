@@ -82,7 +82,7 @@ class FollowedStream:
             ConfigurationError: When it is no table, or has a row filter.
         """
         stream = self.stream
-        if stream.query is not None or stream.table.kind != "table":
+        if stream.query is not None or stream.table.kind not in self._log.table_kinds:
             kind = "query" if stream.query is not None else stream.table.kind
             raise ConfigurationError(
                 f"stream '{self.name}' is LOG_BASED but is a {kind}: only tables have a change log. "

@@ -19,6 +19,8 @@ from tap_postgres.types import TypeOptions, quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tap_postgres.log_based.change_log import PostgresChangeLog
+    from tap_postgres.log_based.settings import LogSettings
     from tap_postgres.psycopg_connection import PsycopgConnection
     from tap_postgres.server import Server
 
@@ -31,6 +33,7 @@ class PostgresDialect(Dialect):
         types: How its types are read.
         schemas: The only schemas to look at; empty for all.
         include_partitions: Whether the parts of partitioned tables are streams of their own.
+        log: Slot and publication of LOG_BASED streams; None when there can be none.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class PostgresDialect(Dialect):
         types: TypeOptions,
         schemas: Sequence[str] = (),
         include_partitions: bool = False,
+        log: LogSettings | None = None,
     ) -> None:
+        self._log = log
         self.server = server
         self.types = types
         self._schemas = schemas
@@ -63,6 +68,14 @@ class PostgresDialect(Dialect):
     @override
     def transient(self, error: BaseException) -> bool:
         return isinstance(error, RetriableError)
+
+    @override
+    def change_log(self) -> PostgresChangeLog | None:
+        if self._log is None:
+            return None
+        from tap_postgres.log_based.change_log import PostgresChangeLog  # noqa: PLC0415 - imports the slower driver
+
+        return PostgresChangeLog(self, self._log)
 
     @override
     def version(self, connection: Any) -> str:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
+from icetap.sql.change_log import CHANGE_LOG_SETTINGS
 from icetap.sql.options import STREAM_SETTINGS
 from icetap.sql.server import ADDRESS_ALIASES, server_settings
 from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_postgres.dialect import PostgresDialect
+from tap_postgres.log_based.settings import LOG_SETTINGS, LogSettings
 from tap_postgres.server import DEFAULT_PORT, Server
 from tap_postgres.settings import OWN_SETTINGS
 from tap_postgres.types import TypeOptions
@@ -38,6 +40,8 @@ class TapPostgres(SQLTap):
         "properties": {
             **server_settings(scheme="postgresql", default_port=DEFAULT_PORT),
             **OWN_SETTINGS,
+            **LOG_SETTINGS,
+            **CHANGE_LOG_SETTINGS,
             "on_rejected": ON_REJECTED_SETTING,
             **STREAM_SETTINGS,
             "batch_config": BATCH_CONFIG_SETTING,
@@ -56,6 +60,7 @@ class TapPostgres(SQLTap):
             ),
             schemas=self.config.get("filter_schemas") or (),
             include_partitions=self.config["include_partitions"],
+            log=LogSettings.from_config(self.config),
         )
 
     @override
