@@ -13,6 +13,7 @@ from tap_mysql import cursors
 from tap_mysql.catalogue import Catalogue, read_catalogue
 from tap_mysql.connection import MySQLConnection
 from tap_mysql.described import native_type
+from tap_mysql.log_based.binary_log import BinaryLog
 from tap_mysql.select import from_item, placeholder
 from tap_mysql.server import is_mariadb_version
 from tap_mysql.types import column, quoted
@@ -20,6 +21,7 @@ from tap_mysql.types import column, quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tap_mysql.log_based.binary_log import LogOptions
     from tap_mysql.server import Server
     from tap_mysql.types import TypeOptions
 
@@ -31,8 +33,11 @@ _BINARY = frozenset({"binary", "varbinary"})
 class MySQLDialect(Dialect):
     """One server."""
 
-    def __init__(self, server: Server, *, schemas: Sequence[str], options: TypeOptions) -> None:
+    def __init__(
+        self, server: Server, *, schemas: Sequence[str], options: TypeOptions, log: LogOptions | None = None
+    ) -> None:
         self.server = server
+        self.log = log
         self.options = options
         self.schemas = tuple(schemas)
         self._catalogue: Catalogue | None = None
@@ -51,6 +56,25 @@ class MySQLDialect(Dialect):
     @override
     def transient(self, error: BaseException) -> bool:
         return isinstance(error, RetriableError)
+
+    @override
+    def change_log(self) -> BinaryLog | None:
+        if self.log is None:
+            return None
+        return BinaryLog(self.server, options=self.log, describe=self._described_now)
+
+    def _described_now(self, table: Table) -> Table | None:
+        connection = self.connect()
+        try:
+            found = read_catalogue(
+                connection,
+                schemas=[table.schema],
+                options=self.options,
+                is_mariadb=is_mariadb_version(connection.server_version),
+            )
+        finally:
+            connection.close()
+        return next((each for each in found.tables if each.stream == table.stream), None)
 
     # --- what there is --------------------------------------------------------------------------------
 

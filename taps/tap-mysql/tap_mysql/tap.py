@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError
+from icetap.sql.change_log import CHANGE_LOG_SETTINGS
 from icetap.sql.options import STREAM_SETTINGS
 from icetap.sql.server import ADDRESS_ALIASES, server_settings
 from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_mysql.dialect import MySQLDialect
+from tap_mysql.log_based.binary_log import LOG_SETTINGS, LogOptions
 from tap_mysql.server import DEFAULT_PORT, SSL_MODES, Server
 from tap_mysql.types import TypeOptions
 from tap_mysql.zero_dates import POLICIES, ZeroDates
@@ -106,6 +108,8 @@ class TapMySQL(SQLTap):
             **server_settings(scheme="mysql", default_port=DEFAULT_PORT),
             **_TLS_SETTINGS,
             **_OWN_SETTINGS,
+            **CHANGE_LOG_SETTINGS,
+            **LOG_SETTINGS,
             "on_rejected": ON_REJECTED_SETTING,
             **STREAM_SETTINGS,
             "batch_config": BATCH_CONFIG_SETTING,
@@ -130,7 +134,8 @@ class TapMySQL(SQLTap):
     @override
     def make_dialect(self) -> MySQLDialect:
         options = TypeOptions(tinyint1_is_bool=self.config["tinyint1_is_bool"], zeros=self.zeros)
-        return MySQLDialect(self._server, schemas=self._schemas(), options=options)
+        log = LogOptions.from_config(self.config, where=self._server.where)
+        return MySQLDialect(self._server, schemas=self._schemas(), options=options, log=log)
 
     def _schemas(self) -> Sequence[str]:
         """The databases to read: those that are listed, else the one that is named, else all."""

@@ -1,0 +1,1 @@
+"""LOG_BASED: changes from the row binary log."""
