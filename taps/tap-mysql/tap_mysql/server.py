@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from tap_mysql import wire
 from tap_mysql.errors import translated
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
 
 LOGGER = logging.getLogger("tap-mysql")
