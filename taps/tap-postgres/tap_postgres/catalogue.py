@@ -184,6 +184,7 @@ def _column(row: _ColumnRow, types: TypeTable, key: Sequence[str]) -> Column:
         native_type=row.native_type,
         nullable=row.name not in key,
         unsupported=None if row.is_readable else "this user may not SELECT it",
+        owner=f"{row.schema}-{row.table}",
     )
 
 
@@ -216,7 +217,7 @@ def query_table(
     shown = ", ".join(f"format_type({oid}, {modifier})" for _, oid, modifier in described)
     (native_types,) = connection.rows(_FORMATTED.format(types=shown))
     columns = tuple(
-        types.column(column, oid, modifier, native_type=native_type, nullable=True)
+        types.column(column, oid, modifier, native_type=native_type, nullable=True, owner=name)
         for (column, oid, modifier), native_type in zip(described, native_types, strict=True)
     )
     return Table(stream=name, schema="", name=name, kind="query", source=f"({sql}\n)", columns=columns)

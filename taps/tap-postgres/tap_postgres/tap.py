@@ -64,6 +64,28 @@ class TapPostgres(SQLTap):
         )
 
     @override
+    def _run(self) -> None:
+        try:
+            super()._run()
+        finally:
+            self.report_overflows()
+
+    def report_overflows(self) -> None:
+        """Say how many values `temporal_overflow` changed."""
+        dialect = self.dialect
+        if isinstance(dialect, PostgresDialect):
+            became = {"null": "null", "clamp": "the nearest that there is"}.get(
+                dialect.types.temporal_overflow
+            )
+            for column, count in sorted(dialect.types.overflows.items()):
+                self.logger.warning(
+                    "Column %s: %d dates and times out of range became %s (temporal_overflow)",
+                    column,
+                    count,
+                    became,
+                )
+
+    @override
     def _readable(self, tables: Sequence[Table]) -> Iterator[Table]:
         dialect = self.dialect
         for table in super()._readable(tables):

@@ -124,6 +124,7 @@ class TypeTable:
         native_type: str,
         nullable: bool,
         unsupported: str | None = None,
+        owner: str = "",
     ) -> Column:
         """Return the column of a type.
 
@@ -134,9 +135,10 @@ class TypeTable:
             native_type: The type as people write it.
             nullable: False for columns that cannot be NULL.
             unsupported: Why the column cannot be read, if it cannot.
+            owner: Whose column it is, for the count of changed values.
         """
         try:
-            reading = self._reading(oid, modifier, column=name)
+            reading = self._reading(oid, modifier, column=f"{owner}.{name}" if owner else name)
         except UnreadableTypeError as error:
             reading = _as_text()
             unsupported = unsupported or str(error)
@@ -336,7 +338,17 @@ _EXTENSIONS: dict[str, Reading] = {
     "halfvec": _from_text(_DOUBLES, text.vector),
     **{
         name: _as_text()
-        for name in ("ltree", "lquery", "ltxtquery", "cube", "sparsevec", "geometry", "geography")
+        for name in (
+            "ltree",
+            "lquery",
+            "ltxtquery",
+            "ltree_gist",
+            "ghstore",
+            "cube",
+            "sparsevec",
+            "geometry",
+            "geography",
+        )
     },
 }
 """Types of extensions, by their names. Geometries are the hexadecimal EWKB that PostGIS shows."""

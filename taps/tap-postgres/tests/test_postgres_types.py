@@ -1,0 +1,403 @@
+"""Every row of the type table: value by value, by both drivers and from the change log's texts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from icetap.errors import DataError
+from tap_postgres.catalogue import read_types
+from tap_postgres.tap import TapPostgres
+from tap_postgres.types import TEXT_FORMS, TypeOptions
+
+UTC = dt.UTC
+FIRST, LAST = (
+    end.replace(tzinfo=None)
+    for end in (dt.datetime.min.replace(tzinfo=UTC), dt.datetime.max.replace(tzinfo=UTC))
+)
+SETUP = (
+    "CREATE EXTENSION IF NOT EXISTS plpgsql",
+    "CREATE TYPE mood AS ENUM ('sad', 'happy, \"very\"')",
+    "CREATE TYPE pair AS (a int, b text, c numeric(10, 2))",
+    "CREATE DOMAIN amount AS numeric(12, 2)",
+    "CREATE DOMAIN tags AS text[]",
+    "CREATE DOMAIN small_amount AS amount CHECK (VALUE < 10)",
+)
+
+# name: native type, expression, Arrow type, value
+ROWS: dict[str, tuple[str, str, pa.DataType, Any]] = {
+    "boolean": ("boolean", "true", pa.bool_(), True),
+    "smallint_min": ("smallint", "-32768", pa.int32(), -32768),
+    "int_max": ("integer", "2147483647", pa.int32(), 2**31 - 1),
+    "bigint_min": ("bigint", "-9223372036854775808", pa.int64(), -(2**63)),
+    "bigint_max": ("bigint", "9223372036854775807", pa.int64(), 2**63 - 1),
+    "oid_max": ("oid", "4294967295", pa.int64(), 2**32 - 1),
+    "xid_max": ("xid", "'4294967295'", pa.int64(), 2**32 - 1),
+    "real": ("real", "1.5", pa.float64(), 1.5),
+    "real_is_widened": ("real", "'0.1'", pa.float64(), 0.10000000149011612),
+    "double": ("double precision", "0.1", pa.float64(), 0.1),
+    "double_small": ("double precision", "'5e-324'", pa.float64(), 5e-324),
+    "numeric": ("numeric(12,3)", "-123456789.125", pa.decimal128(12, 3), Decimal("-123456789.125")),
+    "numeric_38": ("numeric(38,0)", "9" * 38, pa.decimal128(38, 0), Decimal("9" * 38)),
+    "numeric_beyond_doubles": ("numeric(20,2)", "99999999999999.01", pa.decimal128(20, 2), Decimal("99999999999999.01")),
+    "numeric_39": ("numeric(39,1)", f"{'9' * 38}.5", pa.string(), f"{'9' * 38}.5"),
+    "numeric_bare": ("numeric", "12345678901234567890.1234567890123456789012345678901", pa.string(),
+                     "12345678901234567890.1234567890123456789012345678901"),
+    "numeric_bare_nan": ("numeric", "'NaN'", pa.string(), "NaN"),
+    "money": ("money", "1234.5", pa.decimal128(19, 2), Decimal("1234.50")),
+    "char_is_padded": ("char(5)", "'ab'", pa.string(), "ab   "),
+    "varchar": ("varchar(20)", "E'x\\ty'", pa.string(), "x\ty"),
+    "text": ("text", "E'é\\n\"q\"\\\\ 𝄞'", pa.string(), 'é\n"q"\\ 𝄞'),
+    "text_empty": ("text", "''", pa.string(), ""),
+    "name": ("name", "'a name'", pa.string(), "a name"),
+    "one_char": ('"char"', "'a'", pa.string(), "a"),
+    "bytea": ("bytea", "'\\x00ff5c'", pa.binary(), b"\x00\xff\\"),
+    "bytea_empty": ("bytea", "''", pa.binary(), b""),
+    "date_first": ("date", "'0001-01-01'", pa.date32(), dt.date(1, 1, 1)),
+    "date_last": ("date", "'9999-12-31'", pa.date32(), dt.date(9999, 12, 31)),
+    "timestamp_first": ("timestamp", "'0001-01-01 00:00:00'", pa.timestamp("us"), FIRST),
+    "timestamp_last": ("timestamp", "'9999-12-31 23:59:59.999999'", pa.timestamp("us"),
+                       LAST),
+    "timestamptz": ("timestamptz", "'2026-11-21 10:00:00.123456+05:30'", pa.timestamp("us", "UTC"),
+                    dt.datetime(2026, 11, 21, 4, 30, 0, 123456, tzinfo=UTC)),
+    "timestamptz_local_mean_time": ("timestamptz", "'1800-01-01 00:00:00+00:00:07'", pa.timestamp("us", "UTC"),
+                                    dt.datetime(1799, 12, 31, 23, 59, 53, tzinfo=UTC)),
+    "time": ("time", "'23:59:59.999999'", pa.time64("us"), dt.time(23, 59, 59, 999999)),
+    "timetz": ("timetz", "'10:00:00.5+05:30'", pa.string(), "10:00:00.5+05:30"),
+    "interval": ("interval", "'1 mon 2 days 03:04:05.5'", pa.string(), "P1M2DT3H4M5.5S"),
+    "interval_negative": ("interval", "'-1 mon +2 days'", pa.string(), "P-1M2D"),
+    "uuid": ("uuid", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", pa.uuid(),
+             uuid.UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")),
+    "json_keeps_its_text": ("json", "'{\"a\": 1.10, \"a\":  2}'", pa.string(), '{"a": 1.10, "a":  2}'),
+    "jsonb_keeps_digits": ("jsonb", "'{\"a\": 12345678901234567890.50}'", pa.string(), '{"a": 12345678901234567890.50}'),
+    "int_list": ("int[]", "'{1,NULL,3}'", pa.list_(pa.field("element", pa.int32())), [1, None, 3]),
+    "list_empty": ("int[]", "'{}'", pa.list_(pa.field("element", pa.int32())), []),
+    "list_with_other_bounds": ("int[]", "'[0:1]={1,2}'", pa.list_(pa.field("element", pa.int32())), [1, 2]),
+    "numeric_list": ("numeric(8,2)[]", "'{1.50,NULL}'", pa.list_(pa.field("element", pa.decimal128(8, 2))),
+                     [Decimal("1.50"), None]),
+    "text_list": ("text[]", "'{a,NULL,\"NULL\",\"a,b\",\"q\\\"x\\\\\",\"\",\"{}\"}'",
+                  pa.list_(pa.field("element", pa.string())), ["a", None, "NULL", "a,b", 'q"x\\', "", "{}"]),
+    "timestamptz_list": ("timestamptz[]", "'{2020-01-01 00:00:00+00,NULL}'",
+                         pa.list_(pa.field("element", pa.timestamp("us", "UTC"))),
+                         [dt.datetime(2020, 1, 1, tzinfo=UTC), None]),
+    "uuid_list": ("uuid[]", "'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'", pa.list_(pa.field("element", pa.uuid())),
+                  [uuid.UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")]),
+    "bytea_list": ("bytea[]", "ARRAY['\\x00ff'::bytea]", pa.list_(pa.field("element", pa.binary())), [b"\x00\xff"]),
+    "boolean_list": ("boolean[]", "'{t,f,NULL}'", pa.list_(pa.field("element", pa.bool_())), [True, False, None]),
+    "enum_list": ("mood[]", "'{sad,\"happy, \\\"very\\\"\"}'", pa.list_(pa.field("element", pa.string())),
+                  ["sad", 'happy, "very"']),
+    "inet_list": ("inet[]", "'{1.2.3.4,10.0.0.0/8}'", pa.list_(pa.field("element", pa.string())),
+                  ["1.2.3.4", "10.0.0.0/8"]),
+    "enum": ("mood", "'sad'", pa.string(), "sad"),
+    "domain": ("amount", "1.5", pa.decimal128(12, 2), Decimal("1.50")),
+    "domain_of_a_domain": ("small_amount", "1.5", pa.decimal128(12, 2), Decimal("1.50")),
+    "domain_of_an_array": ("tags", "'{x,y}'", pa.list_(pa.field("element", pa.string())), ["x", "y"]),
+    "composite": ("pair", "ROW(1, 'a,b', 2.5)", pa.string(), '{"a":1,"b":"a,b","c":2.50}'),
+    "range": ("int4range", "'[1,5]'", pa.string(), "[1,6)"),
+    "timestamp_range": ("tstzrange", "'[2020-01-01 00:00+00,)'", pa.string(), '["2020-01-01 00:00:00+00",)'),
+    "inet": ("inet", "'1.2.3.4'", pa.string(), "1.2.3.4"),
+    "cidr": ("cidr", "'10.0.0.0/8'", pa.string(), "10.0.0.0/8"),
+    "macaddr": ("macaddr", "'08:00:2b:01:02:03'", pa.string(), "08:00:2b:01:02:03"),
+    "bit": ("bit(3)", "B'101'", pa.string(), "101"),
+    "varbit": ("varbit", "B'10'", pa.string(), "10"),
+    "tsvector": ("tsvector", "'fat cat'", pa.string(), "'cat' 'fat'"),
+    "xml": ("xml", "'<a>1</a>'", pa.string(), "<a>1</a>"),
+    "pg_lsn": ("pg_lsn", "'16/B374D848'", pa.string(), "16/B374D848"),
+    "point": ("point", "'(1,2.5)'", pa.string(), "(1,2.5)"),
+    "regclass": ("regclass", "'pg_class'", pa.string(), "pg_class"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def typed(database):
+    """A table with one column per row of the table above: a row of values, and one of nulls."""
+    native = ", ".join(f'"{name}" {row[0]}' for name, row in ROWS.items())
+    values = ", ".join(row[1] for row in ROWS.values())
+    return database(
+        *SETUP,
+        f"CREATE TABLE every_type (id int PRIMARY KEY, {native})",
+        f"INSERT INTO every_type VALUES (1, {values})",
+        "INSERT INTO every_type (id) VALUES (2)",
+    )
+
+
+@pytest.fixture(scope="module")
+def batches(typed):
+    """What each driver makes of the table."""
+    found = {}
+    for driver in ("adbc", "psycopg"):
+        tap = TapPostgres(config={**typed.config, "driver": driver})
+        found[driver] = next(tap.streams["public-every_type"].pages()).batch
+    return found
+
+
+@pytest.fixture(scope="module")
+def logged(typed):
+    """Each column, and the server's texts of its values."""
+    columns = TapPostgres(config=typed.config).streams["public-every_type"].table.columns
+    with typed.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET TimeZone = 'UTC'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = 3")
+        cursor.execute("SELECT * FROM every_type ORDER BY id")
+        result = cursor.pgresult
+        cells = [[result.get_value(row, number) for row in range(2)] for number in range(result.nfields)]
+    return {
+        column.name: (column, [None if cell is None else cell.decode() for cell in texts])
+        for column, texts in zip(columns, cells, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+def test_a_value_arrives_as_it_is(batches, driver, name):
+    _, _, arrow_type, expected = ROWS[name]
+
+    column = batches[driver].column(name)
+
+    assert column.type == arrow_type
+    assert column.to_pylist() == [expected, None]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_text_of_a_change_log_gives_the_same_value(logged, batches, name):
+    column, texts = logged[name]
+
+    if column.decode_log is None:
+        assert ROWS[name][0] in {"money", "pair"}  # the engine reads these again by key
+    else:
+        decoded = column.decode_log(texts)
+        assert decoded.refused is None
+        assert decoded.array.equals(batches["adbc"].column(name))
+
+
+def test_the_table_names_every_type_of_the_server(database):
+    """It fails with a version of PostgreSQL that has a type which nobody has looked at."""
+    source = database()
+    if _has_extensions(source):
+        source.execute(*(f"CREATE EXTENSION {name}" for name in ("hstore", "citext", "ltree")))
+    dialect = TapPostgres(config=source.config).dialect
+    connection = dialect.connect()
+    try:
+        oids = [
+            oid
+            for (oid,) in connection.rows(
+                "SELECT t.oid::int8 FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid "
+                "WHERE (t.typrelid = 0 OR c.relkind = 'c') AND t.typname NOT LIKE '\\_pg\\_%'"
+            )
+        ]
+        types = read_types(connection, oids, TypeOptions())
+        unknown = sorted(types._infos[oid].name for oid in oids if not types.is_known(oid))
+    finally:
+        connection.close()
+
+    assert len(oids) > 150
+    assert unknown == []
+    assert "inet" in TEXT_FORMS
+
+
+def _has_extensions(source) -> bool:
+    found = source.execute(
+        "SELECT count(*) FROM pg_available_extensions WHERE name IN ('hstore', 'citext', 'ltree')"
+    )
+    return found == [(3,)]
+
+
+def test_types_of_extensions_arrive(database):
+    source = database()
+    if not _has_extensions(source):
+        pytest.skip("this server comes without hstore, citext and ltree")
+    source.execute(
+        *(f"CREATE EXTENSION {name}" for name in ("hstore", "citext", "ltree")),
+        "CREATE TABLE t (id int PRIMARY KEY, h hstore, c citext, l ltree)",
+        "INSERT INTO t VALUES (1, 'a=>1, b=>NULL, \"c\\\"d\"=>\"x y\"', 'Ab', 'x.y')",
+    )
+
+    for driver in ("adbc", "psycopg"):
+        tap = TapPostgres(config={**source.config, "driver": driver})
+        batch = next(tap.streams["public-t"].pages()).batch
+
+        assert batch.column("h").to_pylist() == [[("a", "1"), ("b", None), ('c"d', "x y")]]
+        assert batch.column("c").to_pylist() == ["Ab"]
+        assert batch.column("l").to_pylist() == ["x.y"]
+
+
+def test_wide_scales_of_numeric_are_kept(database):
+    source = database("SELECT 1")
+    if source.execute("SHOW server_version_num") < [("150000",)]:
+        pytest.skip("scales beyond the precision exist since PostgreSQL 15")
+    source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, hundreds numeric(5, -2), small numeric(3, 5))",
+        "INSERT INTO t VALUES (1, 9999900, 0.00999)",
+    )
+
+    batch = next(TapPostgres(config=source.config).streams["public-t"].pages()).batch
+
+    assert batch.schema.field("hundreds").type == pa.decimal128(7, 0)
+    assert batch.schema.field("small").type == pa.decimal128(5, 5)
+    assert batch.to_pylist() == [{"id": 1, "hundreds": Decimal(9999900), "small": Decimal("0.00999")}]
+
+
+# --- what no lakehouse can hold -----------------------------------------------------------------------------
+
+OUTSIDE = {
+    "date": ["infinity", "-infinity", "0044-03-15 BC", "10000-01-01", "5874897-12-31"],
+    "timestamp": [
+        "infinity",
+        "-infinity",
+        "4713-01-01 00:00:00 BC",
+        "10000-01-01",
+        "294276-12-31 23:59:59.999999",
+    ],
+    "timestamptz": [
+        "infinity",
+        "-infinity",
+        "0001-12-31 23:59:59 BC",
+        "10000-01-01 00:00:00+00",
+        "294276-12-31+00",
+    ],
+    "time": ["24:00:00"],
+}
+LATE = {"infinity", "10000-01-01", "10000-01-01 00:00:00+00", "5874897-12-31", "294276-12-31 23:59:59.999999",
+        "294276-12-31+00", "24:00:00"}  # fmt: skip
+ENDS = {
+    "date": (dt.date.min, dt.date.max),
+    "timestamp": (FIRST, LAST),
+    "timestamptz": (FIRST.replace(tzinfo=UTC), LAST.replace(tzinfo=UTC)),
+    "time": (dt.time.min, dt.time.max),
+}
+
+
+@pytest.fixture(scope="module")
+def outside(database):
+    """Tables with values that PostgreSQL has and Iceberg has not, beside ordinary ones."""
+    return database(
+        *(
+            statement
+            for native, values in OUTSIDE.items()
+            for statement in (
+                f'CREATE TABLE "{native}" (id int PRIMARY KEY, v {native}, l {native}[])',
+                *(
+                    f"INSERT INTO \"{native}\" VALUES ({number}, '{value}', ARRAY['{value}'::{native}])"
+                    for number, value in enumerate(values)
+                ),
+                f'INSERT INTO "{native}" VALUES (99, NULL, NULL)',
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+@pytest.mark.parametrize("native", OUTSIDE)
+def test_a_time_out_of_range_is_refused(outside, native, driver):
+    tap = TapPostgres(config={**outside.config, "driver": driver})
+
+    with pytest.raises(DataError, match=f"{len(OUTSIDE[native])} of the last .* values of column 'v'"):
+        list(tap.streams[f"public-{native}"].pages())
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+@pytest.mark.parametrize("native", OUTSIDE)
+def test_a_time_out_of_range_can_be_left_out(outside, native, driver):
+    tap = TapPostgres(config={**outside.config, "driver": driver, "on_rejected": "skip"})
+    stream = tap.streams[f"public-{native}"]
+
+    assert [page.batch.to_pylist() for page in stream.pages()] == [[{"id": 99, "v": None, "l": None}]]
+    assert sum(stream.rejected.values()) == len(OUTSIDE[native])
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+@pytest.mark.parametrize("native", OUTSIDE)
+def test_a_time_out_of_range_can_be_clamped(outside, native, driver):
+    tap = TapPostgres(config={**outside.config, "driver": driver, "temporal_overflow": "clamp"})
+
+    rows = [row for page in tap.streams[f"public-{native}"].pages() for row in page.batch.to_pylist()]
+
+    first, last = ENDS[native]
+    expected = [last if value in LATE else first for value in OUTSIDE[native]]
+    assert [row["v"] for row in rows] == [*expected, None]
+    assert [row["l"] for row in rows] == [*([value] for value in expected), None]
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+@pytest.mark.parametrize("native", OUTSIDE)
+def test_a_time_out_of_range_can_become_null_and_is_counted(outside, native, driver, caplog):
+    tap = TapPostgres(config={**outside.config, "driver": driver, "temporal_overflow": "null"})
+
+    rows = [row for page in tap.streams[f"public-{native}"].pages() for row in page.batch.to_pylist()]
+
+    assert {row["v"] for row in rows} == {None}
+    with caplog.at_level(logging.WARNING):
+        tap.report_overflows()
+    assert (
+        f"public-{native}.v: {len(OUTSIDE[native])} dates and times out of range became null" in caplog.text
+    )
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+@pytest.mark.parametrize("native", OUTSIDE)
+def test_all_times_can_be_texts(outside, native, driver):
+    tap = TapPostgres(config={**outside.config, "driver": driver, "temporal_overflow": "string"})
+    stream = tap.streams[f"public-{native}"]
+
+    rows = [row for page in stream.pages() for row in page.batch.to_pylist()]
+
+    assert stream.columns.field("v").type == pa.string()
+    assert rows[0]["v"] == OUTSIDE[native][0]
+    assert rows[0]["l"] == [OUTSIDE[native][0]]
+
+
+REFUSED = {
+    "numeric_nan": ("numeric(5,2)", "'NaN'"),
+    "numeric_of_two_dimensions": ("numeric(5,2)[]", "'{{1,2},{3,4}}'"),
+    "int_of_two_dimensions": ("int[]", "'{{1,2},{3,4}}'"),
+    "text_of_two_dimensions": ("text[]", "'{{a,b},{c,d}}'"),
+    "inet_of_two_dimensions": ("inet[]", "'{{1.2.3.4},{1.2.3.4}}'"),
+    "nan_in_a_list": ("numeric(5,2)[]", "'{1,NaN}'"),
+    "xid8_of_64_bits": ("xid8", "'18446744073709551615'"),
+}
+
+
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(database, name, driver):
+    native, value = REFUSED[name]
+    source = database(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {native})",
+        "INSERT INTO t VALUES (1, NULL)",
+        f"INSERT INTO t VALUES (2, {value})",
+        "INSERT INTO t VALUES (3, NULL)",
+    )
+
+    with pytest.raises(DataError, match="1 of the last 3 values of column 'v'"):
+        list(TapPostgres(config={**source.config, "driver": driver}).streams["public-t"].pages())
+
+    tap = TapPostgres(config={**source.config, "driver": driver, "on_rejected": "skip"})
+    assert next(tap.streams["public-t"].pages()).batch.column("id").to_pylist() == [1, 3]
+
+
+def test_arrays_of_any_dimensions_can_be_json(database):
+    source = database(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric[])", "INSERT INTO t VALUES (1, '{{1.10,2},{3,4}}')"
+    )
+
+    for driver in ("adbc", "psycopg"):
+        tap = TapPostgres(config={**source.config, "driver": driver, "array_as": "json"})
+        assert next(tap.streams["public-t"].pages()).batch.column("v").to_pylist() == ["[[1.10,2],[3,4]]"]
+
+
+def test_numbers_of_any_size_can_be_decimals(database):
+    source = database(
+        "CREATE TABLE t (id int PRIMARY KEY, v numeric)",
+        "INSERT INTO t VALUES (1, 1.5), (2, 1e20), (3, 0.0000000001)",
+    )
+
+    tap = TapPostgres(config={**source.config, "number_as": "decimal(38,9)", "on_rejected": "skip"})
+
+    batch = next(tap.streams["public-t"].pages()).batch
+    assert batch.schema.field("v").type == pa.decimal128(38, 9)
+    assert batch.column("v").to_pylist() == [Decimal("1.5"), Decimal(10**20)]
