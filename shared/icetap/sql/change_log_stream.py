@@ -383,6 +383,7 @@ class FollowedStream:
         """Read the missing values by key; return the rows that are gone by now, whose end the log will tell."""
         missing = {self._shape[place].name: rows for place, rows in holes.items()}
         unlogged = self._log.unlogged(self.stream.table)
+        unlogged |= {column.name for column in self._shape if column.decode_log is None}
         living = [row for row, is_gone in enumerate(buffer.deleted) if not is_gone] if unlogged else []
         missing |= dict.fromkeys(unlogged, living)
         selected = list(self.stream.selected_columns.values())

@@ -34,7 +34,8 @@ class Column:
     `field` has the column's own name and its exact Arrow type. `expressions` are what the SELECT list
     asks for, quoted, so that the driver distorts nothing; `decode` makes the exact array of them.
     `refusal` is an SQL condition that is true for a value of another type than the column's.
-    `decode_log` makes the exact array of the values as the change log has them, one per row, null as None.
+    `decode_log` makes the exact array of the values as the change log has them, one per row, null as None; without
+    it, the engine reads the values again by key.
     """
 
     field: pa.Field

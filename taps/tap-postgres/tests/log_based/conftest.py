@@ -1,0 +1,87 @@
+"""Databases whose tables are read LOG_BASED."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Log:
+    """A database whose tables are read LOG_BASED, by a slot of its own."""
+
+    def __init__(self, database: Any, sync: Any, slot: str) -> None:
+        self.database, self._sync, self.slot = database, sync, slot
+        self.state: dict[str, Any] | None = None
+
+    def settings(self, **config: Any) -> dict[str, Any]:
+        return {
+            "replication_slot_name": self.slot,
+            "streams": {"*": {"replication_method": "LOG_BASED"}},
+            **config,
+        }
+
+    def run(self, **config: Any) -> Any:
+        """Run the tap from where the last run came to."""
+        given = None if self.state is None else json.loads(json.dumps(self.state))
+        output = self._sync(self.database, state=given, **self.settings(**config))
+        if output.error is None:
+            self.state = json.loads(json.dumps(output.state, default=float))
+        return output
+
+    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
+        return self.database.execute(*statements)
+
+    def in_one_transaction(self, *statements: str) -> None:
+        with self.database.connect() as session, session.transaction():
+            for statement in statements:
+                session.execute(statement)
+
+    def confirmed(self) -> str:
+        return self.execute(
+            f"SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{self.slot}'"
+        )[0][0]
+
+
+@pytest.fixture
+def log(database: Callable[..., Any], sync: Any) -> Iterator[Callable[..., Log]]:
+    """Make a database from statements, and drop its slot afterwards."""
+    made: list[Log] = []
+
+    def make(*statements: str) -> Log:
+        source = database(*statements)
+        made.append(Log(source, sync, f"{source.name}_{len(made)}"))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.execute(
+            f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{each.slot}'"
+        )
+
+
+@pytest.fixture
+def items(log: Callable[..., Log]) -> Log:
+    """A table of two rows."""
+    return log(
+        "CREATE TABLE items (id int PRIMARY KEY, name text)",
+        "INSERT INTO items VALUES (1, 'one'), (2, 'two')",
+    )
+
+
+@pytest.fixture
+def short() -> Callable[..., list[dict[str, Any]]]:
+    """A run's records without the columns of the log; deleted ones with `gone`."""
+
+    def shortened(output: Any, stream: str | None = None) -> list[dict[str, Any]]:
+        return [
+            {name: value for name, value in record.items() if not name.startswith("_sdc_")}
+            | ({"gone": True} if record["_sdc_deleted_at"] else {})
+            for record in output.records(stream)
+        ]
+
+    return shortened
