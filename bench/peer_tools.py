@@ -1,6 +1,7 @@
 """The peers: how each is installed in an environment of its own, run, and where it leaves its table.
 
-All load one table of a SQLite file into a new folder on the same disk, with their defaults, as Iceberg where they can.
+All load one table of a SQLite file, or of the database at a URL, into a new folder on the same disk, with their defaults,
+as Iceberg where they can.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from measure import BenchError, Usage, environment, run
+from measure import BenchError, Usage, environment, pipe, run
 from project import WORK
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Peer:
     name: str
     requirements: tuple[str, ...]
     writes: str
-    load: Callable[[Path, Path, str, Path], Usage]
+    load: Callable[[Path, Path | str, str, Path], Usage]
     query: Callable[[Path, str], str]
 
     @property
@@ -134,14 +136,64 @@ _DLT = (
     "pyiceberg[sql-sqlite]==0.12.0",
     "sqlalchemy>=2",
     "connectorx==0.4.6",
+    "psycopg2-binary",
+    "pymysql",
 )
 
+DLT = Peer("dlt, connectorx backend", _DLT, "Iceberg", _dlt("connectorx"), iceberg)
 PEERS = (
     Peer("dlt, pyarrow backend", _DLT, "Iceberg", _dlt("pyarrow"), iceberg),
-    Peer("dlt, connectorx backend", _DLT, "Iceberg", _dlt("connectorx"), iceberg),
+    DLT,
     Peer("Sling", ("sling-linux-amd64==1.4.11",), "Iceberg", _sling, iceberg),
     Peer(
         "ingestr", ("ingestr==0.14.155",), "a DuckDB file: this version has no Iceberg", _ingestr, duckdb_file
     ),
     Peer("the Singer SDK's `target-iceberg`", ("target-iceberg",), "Iceberg", _never, iceberg),
 )
+
+
+def _meltanolabs_tap(programs: Path, database: Path | str, table: str, folder: Path) -> Usage:
+    config = {"sqlalchemy_url": str(database), "filter_schemas": ["public"]}
+    return _whole_table(programs / "tap-postgres", config, table, folder)
+
+
+def _pipelinewise_tap(programs: Path, database: Path | str, table: str, folder: Path) -> Usage:
+    parts = urlsplit(str(database))
+    config = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username,
+        "password": parts.password,
+        "filter_dbs": parts.path.strip("/"),
+    }
+    return _whole_table(programs / "tap-mysql", config, table, folder)
+
+
+def _whole_table(program: Path, config: dict[str, object], table: str, folder: Path) -> Usage:
+    """Run a tap on one table, into a program that counts its lines; only the tap is measured, without its discovery."""
+    config_file, catalog_file = folder / "peer-tap.json", folder / "peer-catalog.json"
+    config_file.write_text(json.dumps(config), encoding="utf-8")
+    catalog = json.loads(run([program, "--config", config_file, "--discover"]).output)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if not entry["breadcrumb"]:
+                is_ours = stream["tap_stream_id"].endswith(table)
+                entry["metadata"] |= {"selected": is_ours, "replication-method": "FULL_TABLE"}
+    catalog_file.write_text(json.dumps(catalog), encoding="utf-8")
+    tap, counter = pipe([program, "--config", config_file, "--catalog", catalog_file], ["wc", "-l"])
+    return replace(tap, output=counter.output)
+
+
+PEER_TAPS = {
+    "tap-postgres": Peer(
+        "MeltanoLabs tap-postgres",
+        ("meltanolabs-tap-postgres==0.10.0",),
+        "RECORD lines",
+        _meltanolabs_tap,
+        iceberg,
+    ),
+    "tap-mysql": Peer(
+        "pipelinewise-tap-mysql", ("pipelinewise-tap-mysql",), "RECORD lines", _pipelinewise_tap, iceberg
+    ),
+}
+"""Taps that only write messages: `folder` takes their configuration, `Usage.output` is the number of lines."""

@@ -6,8 +6,12 @@ import shutil
 import sys
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from measure import Usage, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "bench"
@@ -15,6 +19,27 @@ WORK = ROOT / "build" / "bench"
 PROJECT = WORK / "project"
 MELTANO = Path(sys.executable).parent / "meltano"
 MEMBERS = ("shared", "taps/tap-sqlite", "targets/target-iceberg")
+DATABASE_TAPS = ("tap-postgres", "tap-mysql")
+
+_DATABASE_TAP = """
+  - name: {tap}
+    namespace: {namespace}
+    pip_url: -c {root}/constraints.txt -e {root}/shared[sql] -e {root}/taps/{tap}
+    executable: {tap}
+    capabilities: [catalog, state, discover, batch]
+    settings:
+    - name: sqlalchemy_url
+    - name: batch_config
+      kind: object
+    config:
+      sqlalchemy_url: $BENCH_URL
+  - name: {tap}-arrow
+    inherit_from: {tap}
+    config:
+      batch_config:
+        encoding:
+          format: arrow
+"""
 
 MELTANO_YML = f"""
 requires_meltano: ">=4.4"
@@ -42,6 +67,7 @@ plugins:
       batch_config:
         encoding:
           format: arrow
+{"".join(_DATABASE_TAP.format(tap=tap, namespace=tap.replace("-", "_"), root=ROOT) for tap in DATABASE_TAPS)}
   loaders:
   - name: target-iceberg
     namespace: target_iceberg
@@ -63,23 +89,41 @@ TAP = plugin_program("extractors", "tap-sqlite", "tap-sqlite")
 TARGET = plugin_program("loaders", "target-iceberg", "target-iceberg")
 
 
-def install() -> None:
-    """Make the project and install its plug-ins, unless that has been done with these dependencies."""
-    manifests = [ROOT / "constraints.txt", *(ROOT / f"{part}/pyproject.toml" for part in MEMBERS)]
+def install(more: Sequence[str] = ()) -> None:
+    """Make the project and install its plug-ins, unless that has been done with these dependencies.
+
+    Args:
+        more: Extractors beside tap-sqlite.
+    """
+    taps = [f"taps/{name}" for name in more]
+    manifests = [ROOT / "constraints.txt", *(ROOT / f"{part}/pyproject.toml" for part in (*MEMBERS, *taps))]
     wanted = MELTANO_YML + "".join(
         f"# {file.relative_to(ROOT)} {zlib.crc32(file.read_bytes()):08x}\n" for file in manifests
     )
     file = PROJECT / "meltano.yml"
-    if file.exists() and file.read_text(encoding="utf-8") == wanted and TAP.exists() and TARGET.exists():
+    programs = [TAP, TARGET, *(plugin_program("extractors", name, name) for name in more)]
+    known = file.read_text(encoding="utf-8") if file.exists() else ""
+    # With other extractors there are more lines of manifests, in any order.
+    if all(program.exists() for program in programs) and set(wanted.splitlines()) <= set(known.splitlines()):
         return
     PROJECT.mkdir(parents=True, exist_ok=True)
     file.write_text(wanted, encoding="utf-8")
-    run([MELTANO, "install", "tap-sqlite", "tap-sqlite-arrow", "target-iceberg"], cwd=PROJECT)
+    twins = [f"{name}-arrow" for name in more]
+    run([MELTANO, "install", "tap-sqlite", "tap-sqlite-arrow", *more, *twins, "target-iceberg"], cwd=PROJECT)
 
 
 def meltano_run(tap: str, *, database: Path) -> Usage:
     """Load a database into an empty warehouse through `meltano run`."""
-    variables = {"BENCH_DATABASE": str(database), "BENCH_WAREHOUSE": str(warehouse("meltano"))}
+    return _meltano_run(tap, {"BENCH_DATABASE": str(database)})
+
+
+def meltano_load(tap: str, *, url: str) -> Usage:
+    """Load the database at a URL into an empty warehouse through `meltano run`."""
+    return _meltano_run(tap, {"BENCH_URL": url})
+
+
+def _meltano_run(tap: str, source: Mapping[str, str]) -> Usage:
+    variables = {**source, "BENCH_WAREHOUSE": str(warehouse("meltano"))}
     words = ["run", "--no-state-update", "--full-refresh", tap, "target-iceberg"]
     return run([MELTANO, *words], cwd=PROJECT, env=variables)
 

@@ -3,7 +3,9 @@
 python bench/run.py                   everything but the 10 million rows (about 40 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, merge, peers, layouts
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, merge, peers, layouts,
+                                      databases (PostgreSQL and MariaDB; `--server postgres` for one of them)
+python bench/run.py --only databases --large    their memory at 1 and at 20 million rows (5 GB of disk)
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import databases
 import layouts
 import merge
 import project
@@ -26,7 +29,7 @@ from measure import BenchError, Series, Usage, environment_line, pipe, run
 from project import TAP, TARGET, WORK, meltano_run, plugin_program, warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 PEERS = Path(__file__).parent / "peers"
 FULL_ROWS, LARGE_ROWS = 1_000_000, 10_000_000
@@ -164,6 +167,24 @@ class Bench:
         if self.rows == FULL_ROWS:
             report.keep_lines("merge", merge.HEAD, lines, environment=environment)
 
+    def databases(self, names: Sequence[str], *, is_large: bool, environment: str) -> None:
+        """Taps of real servers beside other tools; or their memory at two sizes."""
+        for name in names:
+            say(name)
+            sizes = databases.LARGE_SIZES if is_large else (0, self.rows, self.peer_rows)
+            with databases.SERVERS[name](sorted({*sizes})) as server:
+                project.install([server.tap])
+                if is_large:
+                    rows = databases.memory(server, sizes, say=say)
+                else:
+                    sides = databases.Sides(
+                        server, rows=self.rows, peer_rows=self.peer_rows, repeat=self.repeat, say=say
+                    )
+                    rows = [*sides.measure(), *databases.memory(server, (self.rows,), say=say)]
+            print(report.table(rows))
+            if self.rows == FULL_ROWS:
+                report.keep(f"{name}-large" if is_large else name, rows, environment=environment)
+
     def upsert(self) -> list[report.Row]:
         """A tenth of the rows changed, all over the table; and everything again, unchanged."""
         base = self.lines(f"orders-{self.rows}", {"database": str(self.database(self.rows))})
@@ -221,7 +242,24 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="*",
-        choices=["loader", "loader-parts", "pipeline", "memory", "upsert", "merge", "peers", "layouts"],
+        choices=[
+            "loader",
+            "loader-parts",
+            "pipeline",
+            "memory",
+            "upsert",
+            "merge",
+            "peers",
+            "layouts",
+            "databases",
+        ],
+    )
+    parser.add_argument(
+        "--server",
+        nargs="*",
+        choices=list(databases.SERVERS),
+        default=list(databases.SERVERS),
+        help="for databases",
     )
     return parser.parse_args()
 
@@ -232,6 +270,10 @@ def main() -> None:
     project.install()
     bench = Bench(options.rows, repeat=options.repeat, peer_rows=options.peer_rows)
     before = environment_line()
+    if "databases" in (options.only or ["databases"]) and not (options.large and not options.only):
+        bench.databases(options.server, is_large=options.large, environment=before)
+    if options.only == ["databases"]:
+        return
     if options.large:
         parts = {"memory-large": lambda: bench.memory((FULL_ROWS, LARGE_ROWS))}
     else:

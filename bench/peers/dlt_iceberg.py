@@ -1,4 +1,4 @@
-"""dlt: one table of a SQLite file into Iceberg on local disk.
+"""dlt: one table of a SQLite file, or of the database at a URL, into Iceberg on local disk.
 
 python dlt_iceberg.py DATABASE TABLE FOLDER BACKEND
 """
@@ -17,9 +17,8 @@ def main() -> None:
     import dlt
     from dlt.sources.sql_database import sql_table
 
-    source = sql_table(
-        f"sqlite:///{database}", table=table, backend=backend, reflection_level="full_with_precision"
-    )
+    address = database if "://" in database else f"sqlite:///{database}"
+    source = sql_table(address, table=table, backend=backend, reflection_level="full_with_precision")
     pipeline = dlt.pipeline(
         "bench",
         destination=dlt.destinations.filesystem(bucket_url=f"file://{folder}/lake"),

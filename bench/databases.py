@@ -1,0 +1,282 @@
+"""tap-postgres and tap-mysql beside others: one table of a real server into Iceberg, measured alike, in one run.
+
+What a tool needs to start and to end is measured on an empty table of the same columns, shown, and left out of the ratios.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import report
+import server_data
+from measure import BenchError, Series, Usage, pipe, run
+from peer_tools import DLT, PEER_TAPS, Peer, iceberg
+from project import TARGET, WORK, meltano_load, plugin_program, warehouse
+from report import Row, seconds
+from server_data import TABLE
+
+from icetap.testing.databases import postgres
+from icetap.testing.engines import duckdb_reader
+from icetap.testing.mariadb import mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PEERS = Path(__file__).parent / "peers"
+LARGE_SIZES = (1_000_000, 20_000_000)
+READER = "reader"
+"""User and password of everybody who reads."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server with the table in several sizes, each in a database of its own."""
+
+    name: str
+    tap: str
+    floor: str
+    floor_script: str
+    url: Callable[[int], str]
+    sqlalchemy_url: Callable[[int], str]
+    table: str
+
+
+@contextlib.contextmanager
+def postgres_with(sizes: Sequence[int]) -> Iterator[Server]:
+    """Start PostgreSQL and make the tables."""
+    with _or_bench_error(), postgres(options={"shared_buffers": "512MB", "max_wal_size": "4GB"}) as server:
+        server.execute("postgres", f"CREATE ROLE {READER} LOGIN PASSWORD '{READER}' IN ROLE pg_read_all_data")
+        for size in sizes:
+            server.execute("postgres", f"CREATE DATABASE bench_{size}")
+            for statement in server_data.postgres_statements(size):
+                server.execute(f"bench_{size}", statement)
+
+        def url(size: int) -> str:
+            return f"postgresql://{READER}:{READER}@{server.host}:{server.port}/bench_{size}"
+
+        yield Server(
+            name="PostgreSQL",
+            tap="tap-postgres",
+            floor="ADBC",
+            floor_script="adbc_postgres_parquet.py",
+            url=url,
+            sqlalchemy_url=lambda size: url(size).replace("postgresql:", "postgresql+psycopg2:"),
+            table=f"public_{TABLE}",
+        )
+
+
+@contextlib.contextmanager
+def mariadb_with(sizes: Sequence[int]) -> Iterator[Server]:
+    """Start MariaDB and make the tables."""
+    with (
+        _or_bench_error(),
+        mariadb(["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"]) as server,
+    ):
+        server.execute(
+            "",
+            f"CREATE USER {READER} IDENTIFIED BY '{READER}'",
+            f"GRANT SELECT, RELOAD, BINLOG MONITOR, REPLICATION SLAVE ON *.* TO {READER}",
+        )
+        for size in sizes:
+            server.execute("", f"CREATE DATABASE bench_{size} CHARACTER SET utf8mb4")
+            server.execute(f"bench_{size}", *server_data.mariadb_statements(size))
+
+        def url(size: int) -> str:
+            return f"mysql://{READER}:{READER}@{server.host}:{server.port}/bench_{size}"
+
+        yield Server(
+            name="MariaDB",
+            tap="tap-mysql",
+            floor="connectorx",
+            floor_script="connectorx_parquet.py",
+            url=url,
+            sqlalchemy_url=lambda size: url(size).replace("mysql:", "mysql+pymysql:"),
+            table=TABLE,
+        )
+
+
+SERVERS = {"postgres": postgres_with, "mariadb": mariadb_with}
+
+
+@contextlib.contextmanager
+def _or_bench_error() -> Iterator[None]:
+    try:
+        yield
+    except pytest.skip.Exception as skipped:
+        raise BenchError(f"no server: {skipped}") from None
+
+
+class Sides:
+    """What is measured of one server.
+
+    Args:
+        server: Has the sizes 0, `rows` and `peer_rows`.
+        rows: Of the table.
+        peer_rows: Of the table that slow taps read.
+        repeat: How often each side is measured.
+        say: Tells how far it is.
+    """
+
+    def __init__(
+        self, server: Server, *, rows: int, peer_rows: int, repeat: int, say: Callable[[str], None]
+    ) -> None:
+        self._server = server
+        self._rows, self._peer_rows, self._repeat, self._say = rows, peer_rows, repeat, say
+        self._found: dict[tuple[str, int], Series] = {}
+        self._problems: dict[str, str] = {}
+
+    def measure(self) -> list[Row]:
+        """Measure every side in turn, with its empty table, and return the lines of the table."""
+        sides: dict[str, tuple[int, Callable[[int], Usage]]] = {
+            "pipeline": (self._rows, self._pipeline),
+            "floor": (self._rows, self._floor),
+            "dlt": (self._rows, self._dlt),
+            "Arrow lane": (self._rows, partial(self._tap_alone, {"batch_config": _ARROW})),
+            "RECORD lane": (self._rows, partial(self._tap_alone, {})),
+            "peer tap": (self._peer_rows, self._peer_tap),
+        }
+        for number in range(self._repeat):
+            for name, (rows, side) in sides.items():
+                for size in (rows, 0):
+                    if name not in self._problems:
+                        self._once(f"{number + 1}/{self._repeat} {name}", name, size=size, side=side)
+        return list(self._report())
+
+    def _once(self, what: str, name: str, *, size: int, side: Callable[[int], Usage]) -> None:
+        try:
+            usage = side(size)
+        except BenchError as problem:
+            self._problems[name] = str(problem).strip().splitlines()[-1][:200].replace("|", "/")
+            self._say(f"{what} failed: {problem}")
+            return
+        self._found.setdefault((name, size), Series()).runs.append(usage)
+        self._say(
+            f"{what}, {size:,} rows: {usage.wall:.2f} s, {usage.cpu:.2f} s of processor, {usage.peak_mb:.0f} MB"
+        )
+
+    # --- the sides ----------------------------------------------------------------------------------
+
+    def _pipeline(self, size: int) -> Usage:
+        usage = meltano_load(f"{self._server.tap}-arrow", url=self._server.url(size))
+        _refuse_unless(_rows_in(WORK / "warehouses" / "meltano", self._server.table), size)
+        return usage
+
+    def _floor(self, size: int) -> Usage:
+        python = plugin_program("extractors", self._server.tap, "python")
+        if self._server.floor == "connectorx":
+            python = DLT.installed() / "python"
+        return run(
+            [python, PEERS / self._server.floor_script, self._server.url(size), TABLE, WORK / "peer.parquet"]
+        )
+
+    def _dlt(self, size: int) -> Usage:
+        folder = WORK / "warehouses" / "peer"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        usage = DLT.load(DLT.installed(), self._server.sqlalchemy_url(size), TABLE, folder)
+        _refuse_unless(_rows_in(folder, TABLE) if size else 0, size)
+        return usage
+
+    def _peer_tap(self, size: int) -> Usage:
+        peer: Peer = PEER_TAPS[self._server.tap]
+        usage = peer.load(peer.installed(), self._server.sqlalchemy_url(size), TABLE, WORK)
+        _refuse_unless(min(int(usage.output), size), size)  # there are other messages beside the rows
+        return usage
+
+    def _tap_alone(self, config: dict[str, object], size: int) -> Usage:
+        taker = [plugin_program("extractors", self._server.tap, "python"), PEERS / "take_batches.py"]
+        tap, taken = pipe(tap_command(self._server, size, config), taker)
+        if not config:
+            _refuse_unless(min(int(taken.output), size), size)
+        return tap
+
+    # --- the table ----------------------------------------------------------------------------------
+
+    def _net(self, name: str, size: int) -> float:
+        return self._found[name, size].best - self._found[name, 0].best
+
+    def _report(self) -> Iterator[Row]:
+        server, rows = self._server, self._rows
+        titles = {
+            "pipeline": f"`meltano run {server.tap}-arrow target-iceberg`",
+            "floor": f"{server.floor} into Parquet zstd with pyarrow",
+            "dlt": "dlt, connectorx into Iceberg",
+            "Arrow lane": f"{server.tap} alone, Arrow lane",
+            "RECORD lane": f"{server.tap} alone, RECORD lane",
+            "peer tap": f"{PEER_TAPS[server.tap].name} alone",
+        }
+        for name, title in titles.items():
+            if name in self._problems:
+                yield Row(title, self._problems[name])
+                continue
+            size = self._peer_rows if name == "peer tap" else rows
+            yield Row(f"{title}, {size:,} rows", _with_memory(self._found[name, size]))
+            yield Row("its fixed part: an empty table", seconds(self._found[name, 0]))
+        yield from self._ratios(set(titles) - set(self._problems))
+
+    def _ratios(self, measured: set[str]) -> Iterator[Row]:
+        rows, peer_rows = self._rows, self._peer_rows
+        if {"pipeline", "floor"} <= measured:
+            ratio = self._net("pipeline", rows) / self._net("floor", rows)
+            yield Row(f"pipeline to {self._server.floor} into Parquet", f"{ratio:.2f}", "≤ 1.6", ratio <= 1.6)
+        if {"pipeline", "dlt"} <= measured:
+            ratio = self._net("dlt", rows) / self._net("pipeline", rows)
+            yield Row("dlt to pipeline", f"{ratio:.1f}", "≥ 2.5", ratio >= 2.5)
+        if {"pipeline", "peer tap"} <= measured:
+            ratio = self._net("peer tap", peer_rows) / peer_rows / (self._net("pipeline", rows) / rows)
+            yield Row(
+                f"{PEER_TAPS[self._server.tap].name} to pipeline, per row",
+                f"{ratio:.1f}",
+                "≥ 20",
+                ratio >= 20,
+            )
+        if {"RECORD lane", "Arrow lane"} <= measured:
+            ratio = self._net("RECORD lane", rows) / self._net("Arrow lane", rows)
+            yield Row("RECORD lane to Arrow lane, the taps alone", f"{ratio:.2f}", "≤ 3", ratio <= 3)
+
+
+_ARROW = {"encoding": {"format": "arrow"}}
+LANES: dict[str, dict[str, object]] = {"RECORD": {}, "Arrow": {"batch_config": _ARROW}}
+
+
+def tap_command(server: Server, size: int, config: dict[str, object]) -> list[str | Path]:
+    """Return the tap's command for a table of so many rows."""
+    file = WORK / f"{server.tap}.json"
+    file.write_text(json.dumps({"sqlalchemy_url": server.url(size), **config}), encoding="utf-8")
+    return [plugin_program("extractors", server.tap, server.tap), "--config", file]
+
+
+def memory(server: Server, sizes: Sequence[int], *, say: Callable[[str], None]) -> list[Row]:
+    """Peak memory of tap and loader, joined by a pipe, in both lanes; and how it grows."""
+    used: dict[tuple[str, int], tuple[Usage, Usage]] = {}
+    for size in sizes:
+        for lane, config in LANES.items():
+            into = WORK / "target.json"
+            into.write_text(json.dumps({"warehouse": str(warehouse("memory"))}), encoding="utf-8")
+            used[lane, size] = both = pipe(tap_command(server, size, config), [TARGET, "--config", into])
+            say(f"{size:,} rows, {lane} lane: {both[0].peak_mb:.0f} and {both[1].peak_mb:.0f} MB")
+    warehouse("memory")
+    return report.memory(used)
+
+
+def _rows_in(folder: Path, table: str) -> int:
+    """Count the rows of an Iceberg table by an engine that nobody here wrote it with."""
+    with duckdb_reader() as connection:
+        ((found,),) = connection.execute(f"SELECT count(*) FROM {iceberg(folder, table)}").fetchall()
+    return int(found)
+
+
+def _refuse_unless(found: int, expected: int) -> None:
+    if found != expected:
+        raise BenchError(f"brought {found:,} of {expected:,} rows")
+
+
+def _with_memory(series: Series) -> str:
+    return f"{seconds(series)}, {series.peak_mb:.0f} MB"
