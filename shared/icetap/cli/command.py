@@ -328,6 +328,43 @@ def verify(
     click.get_current_context().exit(0 if is_equal else 1)
 
 
+@icetap.command()
+@click.argument("tap")
+@click.argument("stream")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Records to look at."
+)
+@_config
+@_environment
+@_as_json
+def pii(
+    tap: str, stream: str, *, limit: int, config: Path | None, environment: str | None, as_json: bool
+) -> None:
+    """Find columns of STREAM that look personal, by name and by a sample, and propose masks for them.
+
+    Prints a block for the setting `masks`, with reasons and never a value. Columns that `masks` names already are
+    left out.
+    """
+    from icetap.cli.configuration import read_connection  # noqa: PLC0415
+    from icetap.cli.pii import as_yaml, proposals  # noqa: PLC0415
+    from icetap.cli.rendering import json_text  # noqa: PLC0415
+    from icetap.cli.running import ask_connector  # noqa: PLC0415
+
+    connection = read_connection(tap, config=config, environment=environment)
+    preview = ask_connector(connection, "--preview", stream, "--limit", str(limit))
+    found = proposals(preview, masks=connection.settings.get("masks"))
+    if as_json:
+        click.echo(
+            json_text(
+                [{"column": each.column, "mask": str(each.mask), "reason": each.reason} for each in found]
+            )
+        )
+    elif found:
+        click.echo(as_yaml(preview["stream"], found))
+    else:
+        click.echo(f"Nothing in {stream} looks personal and has no mask.", err=True)
+
+
 icetap.add_command(secrets)
 
 

@@ -1,0 +1,120 @@
+"""What the shape of values says: checksums and formats, over a sample."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from icetap.records.personal.names import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_EMAIL = re.compile(r"[^@\s<>\"',;:]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}", re.ASCII)
+_CARD = re.compile(r"[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}|3[47]\d{2}([ -]?)\d{6}\2\d{5}")
+_PHONE = re.compile(r"\+?[\d\s().-]{8,24}")
+_FORMATTED_PHONE = re.compile(r"\+\d|\(\d{2,3}\)|\d[\s-]\d{3,5}-\d{4}|\d{3}-\d{3}-\d{4}|\d{4,5}-\d{4}")
+_BRAZILIAN_MOBILE = re.compile(r"(55)?[1-9][1-9]9\d{8}")
+_CPF = re.compile(r"\d{3}\.?\d{3}\.?\d{3}-?\d{2}")
+_CNPJ = re.compile(r"[0-9A-Z]{2}\.?[0-9A-Z]{3}\.?[0-9A-Z]{3}/?[0-9A-Z]{4}-?\d{2}")
+_IBAN = re.compile(r"[A-Z]{2}\d{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?")
+
+FEWEST = 3
+"""Values that a shape needs when a checksum fits by chance now and then."""
+
+
+def _is_email(text: str) -> bool:
+    return _EMAIL.fullmatch(text) is not None
+
+
+def _is_card(text: str) -> bool:
+    from stdnum import luhn  # noqa: PLC0415 - only detection needs it
+
+    digits = re.sub(r"[ -]", "", text)
+    return _CARD.fullmatch(text) is not None and 13 <= len(digits) <= 19 and bool(luhn.is_valid(digits))
+
+
+def _is_cpf(text: str) -> bool:
+    from stdnum.br import cpf  # noqa: PLC0415
+
+    return _CPF.fullmatch(text) is not None and bool(cpf.is_valid(text))
+
+
+def _is_cnpj(text: str) -> bool:
+    from stdnum.br import cnpj  # noqa: PLC0415
+
+    return _CNPJ.fullmatch(text) is not None and bool(cnpj.is_valid(text))
+
+
+def _is_iban(text: str) -> bool:
+    from stdnum import iban  # noqa: PLC0415
+
+    return _IBAN.fullmatch(text) is not None and bool(iban.is_valid(text))
+
+
+def _is_ip(text: str) -> bool:
+    if text.count(".") != 3 and text.count(":") < 2:
+        return False
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    # 1.2.3.4 is a version as often as an address.
+    return found.version == 6 or max(found.packed) > 31
+
+
+def _is_phone(text: str) -> bool:
+    """Say whether a text is a phone number that exists: written as one, or a Brazilian mobile number's digits."""
+    if _PHONE.fullmatch(text) is None or not (
+        _FORMATTED_PHONE.search(text) or _BRAZILIAN_MOBILE.fullmatch(text)
+    ):
+        return False
+    import phonenumbers  # noqa: PLC0415
+
+    try:
+        number = phonenumbers.parse(text, "BR")
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.is_valid_number(number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    kind: Kind
+    fits: Callable[[str], bool]
+    share: float
+    """Of the sampled values, how many must fit."""
+
+
+_SHAPES = (
+    _Shape(Kind.EMAIL, _is_email, 0.5),
+    _Shape(Kind.CNPJ, _is_cnpj, 0.8),
+    _Shape(Kind.CPF, _is_cpf, 0.8),
+    _Shape(Kind.CARD, _is_card, 0.8),
+    _Shape(Kind.IBAN, _is_iban, 0.6),
+    _Shape(Kind.PHONE, _is_phone, 0.7),
+    _Shape(Kind.IP, _is_ip, 0.7),
+)
+
+
+def kind_by_values(values: Sequence[object]) -> tuple[Kind, int, int] | None:
+    """Return what a sample of values holds, how many of them fit and how many there are; None for nothing known.
+
+    Empty values do not count. Numbers are looked at as their digits.
+    """
+    texts = [text for value in values if (text := _text(value))]
+    if len(set(texts)) < FEWEST:
+        return None
+    for shape in _SHAPES:
+        count = sum(map(shape.fits, texts))
+        if count >= shape.share * len(texts):
+            return shape.kind, count, len(texts)
+    return None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
