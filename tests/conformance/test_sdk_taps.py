@@ -44,6 +44,21 @@ def sdk_tests_of(connector):
     return SdkTests
 
 
+def tests_of(connector):
+    """The SDK's tests, or one that is skipped because the server of the sample cannot be had here."""
+    try:
+        return sdk_tests_of(connector)
+    except pytest.skip.Exception as unavailable:
+        reason = str(unavailable)
+
+    class Unavailable:
+        @pytest.mark.skip(reason=reason)
+        def test_the_sdk_s_own_tests(self):
+            """Nothing to read from."""
+
+    return Unavailable
+
+
 for each in find_connectors(ROOT):
     if each.kind == "tap":
-        globals()[f"Test{each.package.title().replace('_', '')}"] = sdk_tests_of(each)
+        globals()[f"Test{each.package.title().replace('_', '')}"] = tests_of(each)
