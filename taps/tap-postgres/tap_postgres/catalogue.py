@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from icetap.errors import ConfigurationError
 from icetap.sql.dialect import Table
 from tap_postgres.types import TypeInfo, TypeTable, quoted
 
@@ -33,7 +34,8 @@ The names are those of system columns, which no column of a table can have.
 
 _COLUMNS = """
 SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
-       c.relkind IN ('r', 'm') AND NOT c.relhassubclass AND coalesce(m.amname = 'heap', false) AS is_heap,
+       c.relkind IN ('r', 'm') AND NOT c.relhassubclass AND coalesce(m.amname = 'heap', false)
+           AND has_table_privilege(c.oid, 'SELECT') AS has_blocks,
        c.relrowsecurity AND row_security_active(c.oid) AS is_filtered,
        a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,
        coalesce(has_column_privilege(c.oid, a.attnum, 'SELECT'), false), a.attnum::int4
@@ -72,7 +74,7 @@ class _ColumnRow:
     schema: str
     table: str
     kind: str
-    is_heap: bool
+    has_blocks: bool
     is_filtered: bool
     name: str | None
     type_oid: int
@@ -85,11 +87,14 @@ class _ColumnRow:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What the dialect remembers of a table or a view."""
+    """What the dialect remembers of a table or a view.
+
+    `has_blocks` says that it can be read by blocks: rights on single columns do not include `ctid`.
+    """
 
     oid: int
     kind: str
-    is_heap: bool
+    has_blocks: bool
     is_filtered: bool
 
 
@@ -130,7 +135,7 @@ def read_tables(
         first = of_one[0]
         table = _table(of_one, types, keys.get(first.oid, ()))
         tables.append(table)
-        relations[table.stream] = Relation(first.oid, first.kind, first.is_heap, first.is_filtered)
+        relations[table.stream] = Relation(first.oid, first.kind, first.has_blocks, first.is_filtered)
     return tables, relations
 
 
@@ -162,7 +167,7 @@ def _table(rows: Sequence[_ColumnRow], types: TypeTable, keys: Iterable[tuple[in
         source=f"{quoted(first.schema)}.{quoted(first.table)}",
         columns=columns,
         key=key,
-        position=_position(columns, key, is_heap=first.is_heap),
+        position=_position(columns, key, has_blocks=first.has_blocks),
         unsupported=None if columns else "it has no columns",
     )
 
@@ -188,14 +193,14 @@ def _column(row: _ColumnRow, types: TypeTable, key: Sequence[str]) -> Column:
     )
 
 
-def _position(columns: Sequence[Column], key: Sequence[str], *, is_heap: bool) -> Mapping[str, str]:
+def _position(columns: Sequence[Column], key: Sequence[str], *, has_blocks: bool) -> Mapping[str, str]:
     """Return by what a full read resumes: blocks, or the key of what has no blocks of its own.
 
     Rows without a key are not recognised when they come again, so their reads do not resume.
     """
     if not key:
         return {}
-    if is_heap:  # what is read in order nevertheless, such as a preview, comes by the index of the key
+    if has_blocks:  # what is read in order nevertheless, such as a preview, comes by the index of the key
         return {
             name: quoted(column) for name, column in zip(BLOCK_POSITION, itertools.cycle(key), strict=False)
         }
@@ -212,7 +217,14 @@ def query_table(
     described: Sequence[tuple[str, int, int]],
     options: TypeOptions,
 ) -> Table:
-    """Return a query as a table."""
+    """Return a query as a table.
+
+    Raises:
+        ConfigurationError: When two of its columns have one name.
+    """
+    names = [column for column, _, _ in described]
+    if twice := sorted({column for column in names if names.count(column) > 1}):
+        raise ConfigurationError(f"two columns are called '{twice[0]}'; name one of them anew with AS")
     types = read_types(connection, {oid for _, oid, _ in described}, options)
     shown = ", ".join(f"format_type({oid}, {modifier})" for _, oid, modifier in described)
     (native_types,) = connection.rows(_FORMATTED.format(types=shown))

@@ -44,7 +44,7 @@ def of_heap(
     if version < _TID_RANGE_SCAN:
         return [Chunk("true")]
     # Long values may be compressed, or stored apart, so that a block stands for much more than its own size.
-    in_a_block = density * row_bytes(connection, table, table.columns, is_heap=True)
+    in_a_block = density * row_bytes(connection, table, table.columns, has_blocks=True)
     step = _blocks_at_once(blocks, max(size, int(blocks * in_a_block)))
     first, oldest = 0, int(xmin)
     if after is not None and _is_of_file(after, file) and xmax - int(after["xmin"]) < _OLDEST:  # type: ignore[arg-type]

@@ -175,7 +175,7 @@ class PostgresDialect(Dialect):
         after: Mapping[str, Value] | None,
     ) -> Sequence[Chunk]:
         relation = self.relation(table)
-        if relation is None or not relation.is_heap:
+        if relation is None or not relation.has_blocks:
             return ()
         return chunks.of_heap(connection, table, relation.oid, after=after, can_resume=_is_by_blocks(table))
 
@@ -205,7 +205,7 @@ class PostgresDialect(Dialect):
     def row_bytes(self, connection: Any, table: Table, columns: Sequence[Column]) -> int:
         relation = self.relation(table)
         size = statistics.row_bytes(
-            connection, table, columns, is_heap=relation is not None and relation.is_heap
+            connection, table, columns, has_blocks=relation is not None and relation.has_blocks
         )
         connection.row_bytes = size
         return size

@@ -37,20 +37,22 @@ def sizes(connection: Any) -> dict[int, tuple[int | None, int | None]]:
     }
 
 
-def row_bytes(connection: Any, table: Table, columns: Sequence[Column], *, is_heap: bool) -> int:
+def row_bytes(connection: Any, table: Table, columns: Sequence[Column], *, has_blocks: bool) -> int:
     """Estimate the bytes of a row as Arrow holds it; looks at the rows of a few pages of a table.
 
     The length of a value that is stored apart or compressed is known without reading it.
     """
-    fixed = int(sum(_fixed_bytes(column.field.type) for column in columns)) + 1
-    long = [_length(column) for column in columns if _is_long(column.field.type)]
+    readable = [column for column in columns if column.unsupported is None]
+    fixed = int(sum(_fixed_bytes(column.field.type) for column in readable)) + 1
+    long = [column for column in readable if _is_long(column.field.type)]
     if not long:
         return fixed
-    if not is_heap:
+    if not has_blocks:
         return max(_UNKNOWN_ROW_BYTES, fixed)
     name = table.source.replace("'", "''")
     ((found,),) = connection.rows(
-        f"SELECT avg({' + '.join(long)})::float8 FROM (SELECT * FROM {table.source} TABLESAMPLE SYSTEM (("
+        f"SELECT avg({' + '.join(map(_length, long))})::float8 FROM (SELECT "
+        f"{', '.join(quoted(column.name) for column in long)} FROM {table.source} TABLESAMPLE SYSTEM (("
         f"SELECT least(100, 100.0 * {_SAMPLE_PAGES} / greatest(1, pg_relation_size('{name}'::regclass) "
         f"/ current_setting('block_size')::int8)))) LIMIT {_SAMPLE_ROWS}) AS sample"
     )
