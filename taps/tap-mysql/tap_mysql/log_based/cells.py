@@ -172,13 +172,30 @@ def uuid_text(stored: bytes) -> str:
 
 
 def inet6_text(stored: bytes) -> str:
-    """Return an IPv6 address as MariaDB writes it: IPv4 ones inside keep their dots."""
+    """Return an IPv6 address as MariaDB writes it.
+
+    The first longest run of zeros is left out, be it a single one; an IPv4 address at the end keeps its dots.
+    https://mariadb.com/kb/en/inet6/ (read 2026-11-21), and tried against a server.
+    """
     octets = stored.ljust(16, b"\0")
-    address = ipaddress.IPv6Address(octets)
-    if not any(octets[:10]) and octets[10:12] in {b"\xff\xff", b"\0\0"} and any(octets[12:14]):
-        prefix = "::ffff:" if octets[10] else "::"
-        return prefix + str(ipaddress.IPv4Address(octets[12:]))
-    return str(address)
+    words = [int.from_bytes(octets[place : place + 2], "big") for place in range(0, 16, 2)]
+    length, first = _longest_zeros(words)
+    if first == 0 and (length == 6 or (length == 5 and words[5] == 0xFFFF)):
+        return ("::ffff:" if words[5] else "::") + str(ipaddress.IPv4Address(octets[12:]))
+    texts = [f"{word:x}" for word in words]
+    if not length:
+        return ":".join(texts)
+    return ":".join(texts[:first]) + "::" + ":".join(texts[first + length :])
+
+
+def _longest_zeros(words: Sequence[int]) -> tuple[int, int]:
+    """Return how long the longest run of zeros is and where the first such one begins."""
+    best, length = (0, 0), 0
+    for place, word in enumerate(words):
+        length = 0 if word else length + 1
+        if length > best[0]:
+            best = (length, place - length + 1)
+    return best
 
 
 def inet4_text(stored: bytes) -> str:

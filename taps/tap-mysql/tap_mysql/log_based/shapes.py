@@ -157,7 +157,7 @@ class TableShapes:
             )
         if unknown := [each for each in names if self._tables[name].column(each) is None]:
             self._refresh_for(name, unknown)
-        places = list(self._wanted(name, names))
+        places = self._wanted(name, names)
         for place in places:
             column = self._tables[name].column(names[place])
             if column is not None and not fits(column, logged.columns[place]):

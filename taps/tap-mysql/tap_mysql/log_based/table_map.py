@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tap_mysql.log_based.events import packed_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 TINY, SHORT, LONG, FLOAT, DOUBLE, LONGLONG, INT24 = 1, 2, 3, 4, 5, 8, 9
 OLD_TIMESTAMP, DATE, OLD_TIME, OLD_DATETIME, YEAR, NEWDATE = 7, 10, 11, 12, 13, 14
@@ -70,8 +70,8 @@ def table_name(body: bytes) -> tuple[str, str]:
     return body[9:database_end].decode(), body[database_end + 2 : table_end].decode()
 
 
-def table_map(body: bytes) -> TableMap:
-    """Return what a TABLE_MAP event says."""
+def table_map(body: bytes, *, is_mariadb: bool) -> TableMap:
+    """Return what a TABLE_MAP event says; MariaDB's list of character sets has one for geometries too."""
     database, table = table_name(body)
     position = 9 + len(database.encode()) + 2 + len(table.encode()) + 1
     count, position = packed_integer(body, position)
@@ -79,7 +79,8 @@ def table_map(body: bytes) -> TableMap:
     length, position = packed_integer(body, position + count)
     types = list(_types(kinds, body[position : position + length]))
     optional = body[position + length + (count + 7) // 8 :]
-    return TableMap(database, table, tuple(_columns(types, optional)))
+    texts = _TEXTS | {GEOMETRY} if is_mariadb else _TEXTS
+    return TableMap(database, table, tuple(_columns(types, optional, texts)))
 
 
 def _types(kinds: bytes, metadata: bytes) -> Iterator[tuple[int, int]]:
@@ -105,11 +106,13 @@ def _string_type(first: int, second: int) -> tuple[int, int]:
     return first, second
 
 
-def _columns(types: Sequence[tuple[int, int]], optional: bytes) -> Iterator[LoggedColumn]:
+def _columns(
+    types: Sequence[tuple[int, int]], optional: bytes, with_charset: Collection[int]
+) -> Iterator[LoggedColumn]:
     fields = dict(_optional_fields(optional))
     places = range(len(types))
     numbers = [place for place in places if types[place][0] in _NUMBERS]
-    texts = [place for place in places if types[place][0] in _TEXTS]
+    texts = [place for place in places if types[place][0] in with_charset]
     choices = [place for place in places if types[place][0] in {ENUM, SET}]
     unsigned: dict[int, bool] = {}
     if _SIGNEDNESS in fields:

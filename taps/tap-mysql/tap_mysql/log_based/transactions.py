@@ -36,6 +36,7 @@ MEMORY_BYTES = 32 * 1024 * 1024
 
 _FRAME = struct.Struct("<BII")
 _KEPT_TABLES = 1000
+_VERSION_END = 52
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class TransactionReader:
         self._is_affected = is_affected
         self._tables: dict[int, TableMap | None] = {}
         self._known: dict[bytes, TableMap] = {}
+        self._is_mariadb = False
         self._gtid: MariaGtid | MySQLGtid | None = None
         self._buffer = Buffer()
         self._savepoints: dict[str, tuple[int, int, int]] = {}
@@ -195,6 +197,7 @@ class TransactionReader:
         elif kind == protocol.ROTATE:
             self.at = event_bodies.next_file(event.body)
         elif kind == protocol.FORMAT_DESCRIPTION:
+            self._is_mariadb = b"MariaDB" in event.body[:_VERSION_END]
             self._drop_unfinished()
             self._tables.clear()
         elif kind == protocol.XA_PREPARE:
@@ -319,7 +322,7 @@ class TransactionReader:
         if known is None:
             if len(self._known) >= _KEPT_TABLES:
                 self._known.clear()
-            known = self._known[body] = table_map(body)
+            known = self._known[body] = table_map(body, is_mariadb=self._is_mariadb)
         self._tables[number] = known
 
     def _refuse_partial(self, body: bytes) -> None:
