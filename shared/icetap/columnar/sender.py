@@ -22,28 +22,45 @@ class Sender:
         self._stream = stream
         self._schema: pa.Schema | None = None
         self._masking: Masking | None = None
+        self._has_rows = False
         self._version: int | None = None
         self._lane: Lane | None = None
 
     def declare(self, schema: pa.Schema) -> None:
-        """Write a SCHEMA, unless the last one was the same."""
+        """Write a SCHEMA, unless the last one was the same.
+
+        Where masks depend on what the columns hold, it waits for the first rows, or for the end.
+        """
         if self._schema is not None and schema.equals(self._schema, check_metadata=True):
             return
         self._end_lane()
-        self._masking = self._stream.masking(schema)
-        self._stream.write_schema(self._masking.schema)
         self._schema = schema
+        self._masking = None
+        if not self._stream.masks_by_sample:
+            self._mask(None)
+
+    def _mask(self, sample: pa.RecordBatch | None) -> Masking:
+        if self._schema is None:
+            raise RuntimeError("rows before their SCHEMA")
+        self._masking = self._stream.masking(self._schema, sample=sample)
+        self._stream.write_schema(self._masking.schema)
+        return self._masking
 
     def write(self, batch: pa.RecordBatch) -> bool:
         """Send rows of the declared schema; say whether all rows so far have been announced."""
-        lane = self._lane_for_version()
-        masked = batch if self._masking is None else self._masking.apply(batch)
-        sendable = self._stream.sendable(masked, lane)
+        masking = self._masking or self._mask(batch)
+        if not self._has_rows:
+            self._stream.report_personal(batch)
+            self._has_rows = True
+        lane = self._lane_for_version(masking)
+        sendable = self._stream.sendable(masking.apply(batch), lane)
         self._stream.records += sendable.num_rows
         return lane.write(sendable)
 
     def finish(self) -> None:
         """Announce what waits."""
+        if self._schema is not None and self._masking is None:
+            self._mask(None)
         if self._lane is not None:
             self._lane.finish()
 
@@ -52,14 +69,12 @@ class Sender:
         if self._lane is not None:
             self._lane.abandon()
 
-    def _lane_for_version(self) -> Lane:
-        if self._masking is None:
-            raise RuntimeError("rows before their SCHEMA")
+    def _lane_for_version(self, masking: Masking) -> Lane:
         if self._lane is not None and self._version != self._stream.version:
             self._end_lane()
         if self._lane is None:
             self._version = self._stream.version
-            self._lane = self._stream.new_lane(self._masking.schema)
+            self._lane = self._stream.new_lane(masking.schema)
         return self._lane
 
     def _end_lane(self) -> None:

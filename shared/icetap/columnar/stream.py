@@ -24,6 +24,7 @@ from icetap.columnar.masking import Masking
 from icetap.columnar.sender import Sender
 from icetap.errors import ConfigurationError, DataError
 from icetap.records.masks.streams import stream_plan
+from icetap.records.personal.unmasked import report, unmasked_personal
 from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
     from icetap.tap import IcetapTap
+
+
+PERSONAL_COLUMNS = "personal_columns"
+"""In a bookmark: what `mask_new_personal_columns` has found, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class ColumnarStream(Stream, abc.ABC):
         self.rejected: dict[str, int] = {}
         self.records = 0
         self.masked_names: frozenset[str] = frozenset()
+        self.personal: set[str] = set()
 
     @property
     @abc.abstractmethod
@@ -89,11 +95,36 @@ class ColumnarStream(Stream, abc.ABC):
                 for line in block.to_pybytes().splitlines():
                     yield json.loads(line, parse_float=Decimal)["record"]
 
-    def masking(self, schema: pa.Schema) -> Masking:
-        """Return the masks for batches of these columns; what they hide stays out of bookmarks from now on."""
-        masking = Masking.of(stream_plan(self._icetap.masks, self, schema), schema)
+    @property
+    def masks_by_sample(self) -> bool:
+        """Whether rows are needed to say which columns are masked."""
+        return self._icetap.masks.new_personal is not None and not self._is_mapped
+
+    def masking(self, schema: pa.Schema, *, sample: pa.RecordBatch | None = None) -> Masking:
+        """Return the masks for batches of these columns; what they hide stays out of bookmarks from now on.
+
+        Args:
+            schema: The columns.
+            sample: Rows of them, in which personal data is looked for; what was found stays in the bookmark, so that
+                later runs mask the same columns.
+        """
+        masks = self._icetap.masks
+        if not masks.is_given:
+            return Masking.of(None, schema)
+        found = unmasked_personal(masks, schema, stream=self.name, sample=sample)
+        if self.masks_by_sample:
+            report(found, masks, stream=self.name)
+            self.personal |= found.keys() | set(self.bookmark().get(PERSONAL_COLUMNS, ()))
+        masking = Masking.of(stream_plan(masks, self, schema, personal={*found, *self.personal}), schema)
         self.masked_names |= masking.names
         return masking
+
+    def report_personal(self, sample: pa.RecordBatch) -> None:
+        """Say which columns look personal and have no mask, where nothing else says so."""
+        masks = self._icetap.masks
+        if masks.is_given and not self.masks_by_sample:
+            found = unmasked_personal(masks, sample.schema, stream=self.name, sample=sample)
+            report(found, masks, stream=self.name)
 
     # --- sync -------------------------------------------------------------------------------------
 
@@ -144,7 +175,8 @@ class ColumnarStream(Stream, abc.ABC):
         position = bookmark.get("position")
         if isinstance(position, Mapping) and not self.hidden_sources.isdisjoint(position):
             return
-        self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy(bookmark)
+        found = {PERSONAL_COLUMNS: sorted(self.personal)} if self.personal else {}
+        self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy({**bookmark, **found})
 
     @property
     def hidden_sources(self) -> frozenset[str]:

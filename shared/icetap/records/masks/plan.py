@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ELEMENT, VALUE = "[]", ".*"
 """What stands behind a list's path for its elements, and behind a map's for its values."""
 
-_Rank = tuple[bool, bool, int]
-_WEAKEST: _Rank = (False, False, -1)
+_Rank = tuple[bool, bool, bool, int]
+_WEAKEST: _Rank = (False, False, False, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Plan:
         stream: str,
         keys: Collection[str] = (),
         cursor: str | None = None,
-        personal: Collection[str] = (),
+        defaults: Sequence[Rule] = (),
     ) -> Plan | None:
         """Return the plan for a stream's columns, or None when nothing is masked.
 
@@ -82,18 +82,13 @@ class Plan:
             stream: The stream's name.
             keys: Its key columns.
             cursor: Its replication key when the stream is read by it.
-            personal: Columns to mask as `mask_new_personal_columns` says where no rule names them.
+            defaults: Rules beside those of the settings, weaker than all of them.
 
         Raises:
             ConfigurationError: For a mask that does not fit its column's type, key or replication key.
         """
-        rules = masks.of_stream(stream)
-        builder = _Builder(stream, rules, frozenset(keys), cursor)
+        builder = _Builder(stream, (*masks.of_stream(stream), *defaults), frozenset(keys), cursor)
         columns = {name: node for name, node in map(builder.column, schema) if node is not None}
-        if masks.new_personal is not None:
-            for name in personal:
-                if name not in columns and not builder.is_named(name):
-                    columns[name] = builder.by_default(schema.field(name), masks.new_personal)
         if not columns:
             return None
         return cls(columns, KeyedHash(masks.key) if masks.key is not None else None)
@@ -174,15 +169,6 @@ class _Builder:
             )
         return name, node
 
-    def by_default(self, column: pa.Field, mask: Mask) -> Node:
-        """Return what a personal column without a rule becomes: null where a hash does not fit its type."""
-        if column.name in self.keys:
-            return Node(Mask.HASH)
-        return Node(mask if mask is Mask.REDACT or _misfit(column, mask) is None else Mask.REDACT)
-
-    def is_named(self, name: str) -> bool:
-        return any(fits_column(rule.column, name) for rule in self.rules)
-
     def _rule_of(self, path: str) -> Rule:
         """Return the rule that masks a column, or else something inside of it."""
         wanted = [rule for rule in self.rules if rule.mask is not Mask.KEEP]
@@ -196,6 +182,8 @@ class _Builder:
                 floor = rule.rank
             elif (misfit := _misfit(column, rule.mask)) is None:
                 return Node(rule.mask)
+            elif rule.is_default:
+                return Node(Mask.REDACT)
             elif not is_pattern(rule.column) or not _is_container(column):
                 raise ConfigurationError(
                     f"{rule.setting} is '{rule.mask}', which does not fit '{path}' of stream '{self.stream}' "

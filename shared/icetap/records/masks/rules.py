@@ -62,6 +62,8 @@ class Rule:
     column: str
     mask: Mask
     place: int
+    is_default: bool = False
+    """Made by `mask_new_personal_columns`: any written rule is stronger."""
 
     @property
     def setting(self) -> str:
@@ -69,9 +71,14 @@ class Rule:
         return f"setting 'masks', stream '{self.stream}', column '{self.column}'"
 
     @property
-    def rank(self) -> tuple[bool, bool, int]:
+    def rank(self) -> tuple[bool, bool, bool, int]:
         """What decides between rules: an exact name beats a pattern, a later pattern an earlier one."""
-        return not is_pattern(self.stream), not is_pattern(self.column), self.place
+        return (
+            not self.is_default,
+            not is_pattern(self.stream),
+            not is_pattern(self.column),
+            self.place,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,11 @@ class Masks:
                 "mask_key: secret://mask-key"
             )
         return cls(tuple(rules), key, new_personal)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything is said about masks."""
+        return bool(self.rules) or self.new_personal is not None
 
     def of_stream(self, stream: str) -> tuple[Rule, ...]:
         """Return the rules whose stream this is, the strongest first."""

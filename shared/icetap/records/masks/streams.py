@@ -14,10 +14,11 @@ from singer_sdk.mapper import RemoveRecordTransform
 from icetap.records.masks.checking import refuse_unmatched
 from icetap.records.masks.dicts import JSON_TEXT, masked_jsonschema, masked_record
 from icetap.records.masks.plan import Plan
+from icetap.records.personal.unmasked import default_rules, report, unmasked_personal
 from icetap.types import KIND, schema_from_singer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from singer_sdk.mapper import StreamMap
     from singer_sdk.streams import Stream
@@ -58,7 +59,10 @@ def mask_streams(tap: IcetapTap) -> None:
         if not stream.selected:
             continue
         columns = stream_columns(stream.schema, keys=stream.primary_keys)
-        plan = stream_plan(tap.masks, stream, columns)
+        personal = unmasked_personal(tap.masks, columns, stream=stream.name)
+        plan = stream_plan(tap.masks, stream, columns, personal=personal)
+        if not tap.masks_itself(stream) or not tap.masks.is_given:
+            report(personal, tap.masks, stream=stream.name)
         if plan is None:
             continue
         selected = get_selected_schema(stream.name, stream.schema, stream.mask)
@@ -77,23 +81,25 @@ def _masked(inner: StreamMap, plan: Plan, columns: pa.Schema) -> Any:
 
 
 def stream_plan(
-    masks: Masks, stream: Stream, columns: pa.Schema, *, personal: Sequence[str] = ()
+    masks: Masks, stream: Stream, columns: pa.Schema, *, personal: Collection[str] = ()
 ) -> Plan | None:
     """Return what happens to the columns of a stream, or None.
+
+    Args:
+        masks: The settings.
+        stream: The stream.
+        columns: Its columns.
+        personal: Paths that look personal and that no rule names.
 
     Raises:
         ConfigurationError: For a mask that does not fit its column.
     """
-    if not masks.rules and masks.new_personal is None:
+    if not masks.is_given:
         return None
-    return Plan.of(
-        masks,
-        columns,
-        stream=stream.name,
-        keys=tuple(stream.primary_keys or ()),
-        cursor=stream.replication_key if stream.replication_method == "INCREMENTAL" else None,
-        personal=personal,
-    )
+    keys = tuple(stream.primary_keys or ())
+    cursor = stream.replication_key if stream.replication_method == "INCREMENTAL" else None
+    defaults = default_rules(masks, personal, stream=stream.name, keys=keys, cursor=cursor)
+    return Plan.of(masks, columns, stream=stream.name, keys=keys, cursor=cursor, defaults=defaults)
 
 
 def stream_columns(schema: Mapping[str, Any], *, keys: Sequence[str] | None = ()) -> pa.Schema:

@@ -1,0 +1,164 @@
+"""Masks through a real tap: SCHEMA, records, bookmarks, preview, and what is refused at the start."""
+
+import json
+
+import pytest
+
+from icetap.records.masks.values import KeyedHash
+
+KEY = "pepper for tests"
+EMAILS = [f"canary{number:03}@example.com" for number in range(500)]
+SCRIPT = """
+CREATE TABLE people (email TEXT NOT NULL PRIMARY KEY, phone TEXT, born DATE, note TEXT, profile JSON, changed_at TIMESTAMP);
+CREATE TABLE logs (id INTEGER PRIMARY KEY, origin TEXT, note TEXT);
+"""
+MASKS = {"people": {"email": "hash", "phone": "partial", "born": "year", "note": "drop"}}
+
+
+def hashed(text):
+    return KeyedHash(KEY).text(text.encode())
+
+
+@pytest.fixture
+def people(database):
+    rows = [
+        (
+            email,
+            "+55 11 98765-4321",
+            "1980-05-06",
+            "x",
+            None,
+            f"2024-01-01 00:{number // 60:02}:{number % 60:02}",
+        )
+        for number, email in enumerate(EMAILS)
+    ]
+    return database(
+        SCRIPT, {"people": rows, "logs": [(1, EMAILS[0], "a"), (2, EMAILS[1], "b"), (3, EMAILS[2], "c")]}
+    )
+
+
+def test_schema_and_records_are_masked(sync, people):
+    output = sync(people, masks=MASKS, mask_key=KEY)
+
+    assert output.schema("people")["email"] == {"type": "string"}
+    assert "note" not in output.schema("people")
+    assert output.records("people")[0] == {
+        "email": hashed(EMAILS[0]),
+        "phone": "*************4321",
+        "born": "1980-01-01",
+        "profile": None,
+        "changed_at": "2024-01-01T00:00:00.000000",
+    }
+
+
+def test_arrow_files_hold_what_the_records_hold(sync, people, tmp_path):
+    records = sync(people, masks=MASKS, mask_key=KEY).records("people")
+    root = tmp_path / "batches"
+
+    output = sync(
+        people,
+        masks={**MASKS, "logs": {"origin": "redact"}},
+        mask_key=KEY,
+        batch_config={"encoding": {"format": "arrow"}, "storage": {"root": str(root)}},
+    )
+
+    files = [file.read_bytes() for file in root.iterdir()]
+    output.messages = output.of("BATCH", "people")
+    table = output.table()
+    assert files
+    assert not [email for email in EMAILS if any(email.encode() in content for content in files)]
+    assert [str(value) for value in table.column("email").to_pylist()] == [
+        record["email"] for record in records
+    ]
+    assert "note" not in table.column_names
+
+
+def test_a_hidden_key_is_in_no_bookmark(sync, people):
+    output = sync(people, masks=MASKS, mask_key=KEY, batch_size=100)
+
+    assert len(output.of("STATE")) > 1
+    assert not [email for email in EMAILS if email in json.dumps(output.of("STATE"), default=str)]
+
+
+def test_stream_maps_see_masked_values(sync, people):
+    output = sync(
+        people,
+        masks=MASKS,
+        mask_key=KEY,
+        stream_maps={"people": {"copy": "email", "email": "email", "__else__": None}},
+    )
+
+    assert output.records("people")[0] == {"email": hashed(EMAILS[0]), "copy": hashed(EMAILS[0])}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"masks": {"people": {"changed_at": "redact"}}},
+            ["replication key 'changed_at'", "'changed_at: keep'"],
+        ),
+        ({"masks": {"people": {"e_mail": "redact"}}}, ["did you mean 'email'"]),
+        ({"masks": {"poeple": {"email": "redact"}}}, ["'poeple'", "did you mean 'people'"]),
+        ({"masks": {"people": {"email": "partial"}}}, ["is a key", "'hash'"]),
+        ({"masks": {"people": {"email": "scramble"}}}, ["no mask 'scramble'"]),
+        ({"masks": {"people": {"email": "hash"}}}, ["'mask_key'"]),
+    ],
+    ids=["cursor", "column", "stream", "key", "mask", "mask-key"],
+)
+def test_wrong_masks_end_with_exit_code_2_before_anything_is_written(command, people, settings, words):
+    streams = {"people": {"replication_key": "changed_at", "replication_method": "INCREMENTAL"}}
+
+    done = command(database=str(people), streams=streams, **settings)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert [word for word in words if word not in done.stderr.decode()] == []
+    assert b"'masks'" in done.stderr or b"mask_key" in done.stderr
+
+
+def test_a_preview_is_masked(command, people):
+    done = command("--preview", "people", database=str(people), masks=MASKS, mask_key=KEY)
+
+    shown = json.loads(done.stdout)
+    assert [column["name"] for column in shown["columns"]] == [
+        "email",
+        "phone",
+        "born",
+        "profile",
+        "changed_at",
+    ]
+    assert shown["rows"][0]["email"] == hashed(EMAILS[0])
+    assert b"canary" not in done.stdout
+
+
+def test_personal_columns_are_reported_by_their_values(command, people):
+    done = command(database=str(people), masks={"people": {"phone": "redact", "*": "keep"}})
+
+    assert done.returncode == 0
+    assert "Stream logs: columns that look personal" in done.stderr.decode()
+    assert "not masked: origin (e-mail address)" in done.stderr.decode()
+    assert "canary" not in done.stderr.decode()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("hash", hashed(EMAILS[0])), ("redact", None)])
+def test_personal_columns_are_masked_by_default_and_stay_so(sync, people, execute, mode, expected):
+    settings = {"mask_new_personal_columns": mode, "mask_key": KEY, "masks": {"people": {"note": "keep"}}}
+    first = sync(people, **settings)
+    execute(people, "DELETE FROM logs", "INSERT INTO logs VALUES (9, 'nothing personal', 'd')")
+
+    second = sync(people, state=first.state, **settings)
+
+    assert first.records("logs")[0] == {"id": 1, "origin": expected, "note": "a"}
+    assert first.records("people")[0]["email"] == hashed(EMAILS[0]), "a key can be nothing but hashed"
+    assert second.records("logs") == [
+        {"id": 9, "origin": hashed("nothing personal") if mode == "hash" else None, "note": "d"}
+    ]
+
+
+def test_an_empty_stream_has_its_schema_although_masks_wait_for_rows(sync, database):
+    output = sync(
+        database("CREATE TABLE t (id INTEGER PRIMARY KEY, cpf TEXT)"), mask_new_personal_columns="redact"
+    )
+
+    assert list(output.schema("t")) == ["id", "cpf"]
+    assert output.types == ["STATE", "SCHEMA", "ACTIVATE_VERSION", "ACTIVATE_VERSION", "STATE"]
