@@ -122,7 +122,12 @@ class PostgresDialect(Dialect):
         has_index = relation is not None and self._has_index(connection, relation, column)
         nulls = f"(SELECT count(*) FROM {source}{where}{' AND ' if conditions else ' WHERE '}{read} IS NULL)"
         if has_index:
-            ends = [f"(SELECT {end}({read}) FROM {source}{where})::text" for end in ("min", "max")]
+            # Not every type that can be ordered has the aggregates min and max.
+            there = f"{where}{' AND ' if conditions else ' WHERE '}{read} IS NOT NULL"
+            ends = [
+                f"(SELECT {read} FROM {source}{there} ORDER BY {read} {way} LIMIT 1)::text"
+                for way in ("ASC", "DESC")
+            ]
             sql = f"SELECT {', '.join(ends)}, {nulls}"
         else:
             low, high = _ends(column, read)

@@ -103,6 +103,28 @@ def database(postgres_server: Postgres) -> Callable[..., Database]:
     return make
 
 
+@pytest.fixture(scope="session")
+def _scratch(database: Callable[..., Database]) -> Database:
+    return database()
+
+
+@pytest.fixture
+def scratch(_scratch: Database) -> Callable[..., Database]:
+    """Make the schema `public` from statements, in a database that all tests share; the faster one."""
+
+    def make(*statements: str) -> Database:
+        extensions = _scratch.execute("SELECT extname FROM pg_extension WHERE extname <> 'plpgsql'")
+        _scratch.execute(
+            *(f'DROP EXTENSION "{name}" CASCADE' for (name,) in extensions),
+            "DROP SCHEMA public CASCADE",
+            "CREATE SCHEMA public",
+            *statements,
+        )
+        return _scratch
+
+    return make
+
+
 @pytest.fixture
 def sync(tmp_path: Path) -> Callable[..., Output]:
     """Run the tap in this process and return its messages."""

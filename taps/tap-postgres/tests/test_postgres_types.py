@@ -175,9 +175,9 @@ def test_the_text_of_a_change_log_gives_the_same_value(logged, batches, name):
         assert decoded.array.equals(batches["adbc"].column(name))
 
 
-def test_the_table_names_every_type_of_the_server(database):
+def test_the_table_names_every_type_of_the_server(scratch):
     """It fails with a version of PostgreSQL that has a type which nobody has looked at."""
-    source = database()
+    source = scratch()
     if _has_extensions(source):
         source.execute(*(f"CREATE EXTENSION {name}" for name in ("hstore", "citext", "ltree")))
     dialect = TapPostgres(config=source.config).dialect
@@ -207,8 +207,8 @@ def _has_extensions(source) -> bool:
     return found == [(3,)]
 
 
-def test_types_of_extensions_arrive(database):
-    source = database()
+def test_types_of_extensions_arrive(scratch):
+    source = scratch()
     if not _has_extensions(source):
         pytest.skip("this server comes without hstore, citext and ltree")
     source.execute(
@@ -226,8 +226,8 @@ def test_types_of_extensions_arrive(database):
         assert batch.column("l").to_pylist() == ["x.y"]
 
 
-def test_wide_scales_of_numeric_are_kept(database):
-    source = database("SELECT 1")
+def test_wide_scales_of_numeric_are_kept(scratch):
+    source = scratch("SELECT 1")
     if source.execute("SHOW server_version_num") < [("150000",)]:
         pytest.skip("scales beyond the precision exist since PostgreSQL 15")
     source.execute(
@@ -364,9 +364,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(database, name, driver):
+def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(scratch, name, driver):
     native, value = REFUSED[name]
-    source = database(
+    source = scratch(
         f"CREATE TABLE t (id int PRIMARY KEY, v {native})",
         "INSERT INTO t VALUES (1, NULL)",
         f"INSERT INTO t VALUES (2, {value})",
@@ -380,8 +380,8 @@ def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(databas
     assert next(tap.streams["public-t"].pages()).batch.column("id").to_pylist() == [1, 3]
 
 
-def test_arrays_of_any_dimensions_can_be_json(database):
-    source = database(
+def test_arrays_of_any_dimensions_can_be_json(scratch):
+    source = scratch(
         "CREATE TABLE t (id int PRIMARY KEY, v numeric[])", "INSERT INTO t VALUES (1, '{{1.10,2},{3,4}}')"
     )
 
@@ -390,8 +390,8 @@ def test_arrays_of_any_dimensions_can_be_json(database):
         assert next(tap.streams["public-t"].pages()).batch.column("v").to_pylist() == ["[[1.10,2],[3,4]]"]
 
 
-def test_numbers_of_any_size_can_be_decimals(database):
-    source = database(
+def test_numbers_of_any_size_can_be_decimals(scratch):
+    source = scratch(
         "CREATE TABLE t (id int PRIMARY KEY, v numeric)",
         "INSERT INTO t VALUES (1, 1.5), (2, 1e20), (3, 0.0000000001)",
     )
