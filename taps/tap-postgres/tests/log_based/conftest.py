@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +34,24 @@ class Log:
         if output.error is None:
             self.state = json.loads(json.dumps(output.state, default=float))
         return output
+
+    def run_with(self, *statements: str, **config: Any) -> Any:
+        """Run the tap, and the statements once it follows the log."""
+        writer = threading.Thread(target=self._execute_when_followed, args=statements)
+        writer.start()
+        output = self.run(idle_exit_seconds=1, **config)
+        writer.join()
+        return output
+
+    def _execute_when_followed(self, *statements: str) -> None:
+        with self.database.connect() as session:
+            while not session.execute(
+                "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL",
+                [self.slot],
+            ).fetchall():
+                time.sleep(0.02)
+            for statement in statements:
+                session.execute(statement)
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         return self.database.execute(*statements)

@@ -10,6 +10,8 @@ import pytest
 
 from icetap.columnar.sender import Sender
 from icetap.errors import DataError, RetriableError, StateError
+from tap_postgres.log_based.replication import ReplicationConnection
+from tap_postgres.tap import TapPostgres
 
 
 def bookmark(output, stream="public-items"):
@@ -154,13 +156,11 @@ def test_max_run_seconds_ends_between_two_transactions_and_the_next_run_goes_on(
 
 def test_idle_exit_seconds_goes_on_until_nothing_comes(items, short):
     items.run()
-    timer = threading.Timer(0.7, lambda: items.execute("INSERT INTO items VALUES (3, 'during')"))
-    timer.start()
     began = time.monotonic()
-    output = items.run(idle_exit_seconds=2)
+    output = items.run_with("SELECT pg_sleep(0.5)", "INSERT INTO items VALUES (3, 'during')")
 
     assert short(output) == [{"id": 3, "name": "during"}]
-    assert time.monotonic() - began >= 2.5
+    assert time.monotonic() - began >= 1.5
     places = [message["type"] for message in output.messages]
     assert "STATE" in places[places.index("RECORD") : -1], "a change waits for the end of the run"
 
@@ -259,17 +259,14 @@ def test_a_stream_that_was_left_out_while_the_slot_moved_on_is_noticed(items):
 
 def test_a_slot_that_another_session_reads_is_not_taken_from_it(items):
     items.run()
-    errors = []
-    other = threading.Thread(
-        target=lambda: errors.append(items.run(idle_exit_seconds=3, may_fail=True).error)
-    )
-    other.start()
-    time.sleep(1.5)
-    with pytest.raises(RetriableError, match="being read by the session"):
-        items.run(max_retries=0)
-    other.join()
-
-    assert errors == [None]
+    server = TapPostgres(config={**items.database.config, **items.settings()}).dialect.server
+    other = ReplicationConnection(server)
+    other.stream(items.slot, "icetap", start=0, confirmed=0)
+    try:
+        with pytest.raises(RetriableError, match="being read by the session"):
+            items.run(max_retries=0)
+    finally:
+        other.close()
 
 
 # --- lost connections -------------------------------------------------------------------------------------
