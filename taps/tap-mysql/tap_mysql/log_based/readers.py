@@ -77,6 +77,18 @@ def reader_of(column: LoggedColumn) -> Reader:
     )
 
 
+def width_of(column: LoggedColumn) -> int | None:
+    """Return how many bytes each value of a column takes, None where that differs."""
+    kind, metadata = column.kind, column.metadata
+    if kind in _INTEGER_BYTES:
+        return _INTEGER_BYTES[kind]
+    if kind in {kinds.DATETIME, kinds.TIMESTAMP, kinds.TIME}:
+        whole = {kinds.DATETIME: 5, kinds.TIMESTAMP: 4, kinds.TIME: 3}[kind]
+        return whole + (metadata + 1) // 2
+    fixed = {kinds.FLOAT: 4, kinds.DOUBLE: 8, kinds.YEAR: 1, kinds.DATE: 3, kinds.NEWDATE: 3}
+    return fixed.get(kind)
+
+
 # --- numbers ---------------------------------------------------------------------------------------
 
 
@@ -118,27 +130,31 @@ def decimal_reader(precision: int, scale: int) -> Reader:
         *[_DIGITS] * (scale // _DIGITS),
         scale % _DIGITS,
     ]
-    groups: list[tuple[int, int, int]] = []
-    start = 0
-    for count in digits:
-        width = _DIGITS_BYTES[count]
+    size = sum(_DIGITS_BYTES[count] for count in digits)
+    groups: list[tuple[int, int, int]] = []  # where the group's bits are, and what its number counts
+    bits, factor = 0, 1
+    for count in reversed(digits):
+        width = 8 * _DIGITS_BYTES[count]
         if width:
-            groups.append((start, start + width, 10**count))
-        start += width
-    size = start
+            groups.append((bits, (1 << width) - 1, factor))
+        bits += width
+        factor *= 10**count
     sign, mask = 1 << (8 * size - 1), (1 << (8 * size)) - 1
+    inverted = sign ^ mask
 
     def read(data: bytes, position: int) -> tuple[int, int]:
-        raw = int.from_bytes(data[position : position + size], "big")
-        is_negative = not raw & sign
-        raw ^= sign
-        if is_negative:
-            raw ^= mask
-        plain = raw.to_bytes(size, "big")
+        end = position + size
+        raw = int.from_bytes(data[position:end], "big")
         value = 0
-        for low, high, shift in groups:
-            value = value * shift + int.from_bytes(plain[low:high], "big")
-        return (-value if is_negative else value), position + size
+        if raw & sign:
+            raw ^= sign
+            for shift, ones, counts in groups:
+                value += (raw >> shift & ones) * counts
+            return value, end
+        raw ^= inverted
+        for shift, ones, counts in groups:
+            value -= (raw >> shift & ones) * counts
+        return value, end
 
     return read
 
