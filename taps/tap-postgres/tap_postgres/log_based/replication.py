@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import pq
 
-from icetap.errors import RetriableError
+from icetap.errors import ConfigurationError, IcetapError, RetriableError
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.log_based.positions import lsn_text
 
@@ -42,6 +42,21 @@ _KEEPALIVE = struct.Struct("!QQB")
 _STATUS = struct.Struct("!cQQQQB")
 _GOOD = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
 
+_REFUSALS = (
+    (
+        ("replication role", "start WAL sender", "REPLICATION attribute"),
+        'Run `ALTER ROLE "{user}" REPLICATION` (RDS: `GRANT rds_replication TO "{user}"`).',
+    ),
+    (
+        ("unsupported startup parameter", "replication connections"),
+        "It is a pool: connect to the server itself for LOG_BASED streams.",
+    ),
+    (
+        ("max_wal_senders",),
+        "All walsenders are in use: raise max_wal_senders, or end those that nobody needs.",
+    ),
+)
+
 Frame = bytes | int
 """A message of the plug-in, or how far the server has come."""
 
@@ -54,7 +69,7 @@ class ReplicationConnection:
         try:
             self._psycopg = psycopg.connect(f"{server.conninfo()} replication='database'", autocommit=True)
         except psycopg.Error as error:
-            raise connect_error(str(error), where=f"{server.name}, for replication") from error
+            raise _sign_in_error(str(error), server) from error
         settings = {**server.session_settings(), "statement_timeout": "0"}
         try:
             for name, value in settings.items():
@@ -113,6 +128,17 @@ class ReplicationConnection:
             expects_stream=True,
         )
         return LogStream(self.pgconn, where=self._server.name, start=start, confirmed=confirmed)
+
+
+def _sign_in_error(said: str, server: Server) -> IcetapError:
+    """Return the error of a replication connection that was refused, with what a DBA has to do."""
+    for words, advice in _REFUSALS:
+        if any(each in said for each in words):
+            return ConfigurationError(
+                f"{server.name} refuses a replication connection of '{server.address.user}'. "
+                + advice.format(user=server.address.user)
+            )
+    return connect_error(said, where=f"{server.name}, for replication")
 
 
 class LogStream(threading.Thread):

@@ -1,0 +1,273 @@
+"""What LOG_BASED needs, and what it says when that is not there; nothing that would harm the source is done."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from icetap.errors import ConfigurationError, StateError
+from icetap.testing.databases import postgres
+from tap_postgres.log_based.change_log import is_visible
+
+WHOLE = {"*": {"replication_method": "LOG_BASED"}}
+
+
+def publications(source):
+    return source.execute("SELECT pubname::text FROM pg_publication")
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        pytest.param(
+            ["CREATE TABLE t (a int)"], 'ALTER TABLE "public"."t" REPLICA IDENTITY FULL', id="no-key"
+        ),
+        pytest.param(
+            ["CREATE TABLE t (a int PRIMARY KEY)", "ALTER TABLE t REPLICA IDENTITY NOTHING"],
+            "identifies changed rows by nothing",
+            id="identity-nothing",
+        ),
+        pytest.param(["CREATE UNLOGGED TABLE t (a int PRIMARY KEY)"], "unlogged table", id="unlogged"),
+        pytest.param(["CREATE VIEW v AS SELECT 1 AS a"], "only tables have a change log", id="view"),
+    ],
+)
+def test_a_table_whose_changes_the_log_cannot_tell_is_refused_and_nothing_is_made(log, statements, message):
+    """A publication with such a table would make the application's own updates of it fail."""
+    source = log(*statements)
+
+    with pytest.raises(ConfigurationError, match=message):
+        source.run()
+    assert publications(source) == []
+    assert source.execute("SELECT * FROM pg_replication_slots WHERE database = current_database()") == []
+
+
+def test_a_key_that_the_log_does_not_have_is_refused(items):
+    items.execute("ALTER TABLE items ALTER name SET NOT NULL")
+    options = {"*": {"replication_method": "LOG_BASED", "key_properties": ["name"]}}
+
+    with pytest.raises(ConfigurationError, match="by id, and the stream has name"):
+        items.run(streams=options)
+
+
+def test_a_part_of_a_partitioned_table_is_refused(log):
+    source = log(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)",
+    )
+
+    with pytest.raises(ConfigurationError, match="Select the whole instead"):
+        source.run(include_partitions=True)
+
+
+def test_a_row_filter_is_refused(items):
+    options = {"*": {"replication_method": "LOG_BASED", "where": "id > 1"}}
+
+    with pytest.raises(ConfigurationError, match="'where', which a change log cannot apply"):
+        items.run(streams=options)
+
+
+def test_a_table_whose_rows_are_hidden_from_the_user_is_refused(items):
+    user = new_user(items)
+    items.execute("ALTER TABLE items ENABLE ROW LEVEL SECURITY", f"GRANT SELECT ON items TO {user}")
+
+    with pytest.raises(ConfigurationError, match="row-level security"):
+        items.run(user=user, password="secret")
+
+
+# --- rights -----------------------------------------------------------------------------------------------
+
+
+def new_user(source, options=""):
+    name = f"reader_{uuid.uuid4().hex[:8]}"
+    source.execute(
+        f"CREATE ROLE {name} LOGIN PASSWORD 'secret' {options}", f"GRANT USAGE ON SCHEMA public TO {name}"
+    )
+    return name
+
+
+def test_a_user_who_may_not_make_the_publication_is_told_what_a_dba_runs(items):
+    user = new_user(items, "REPLICATION")
+    items.execute(f"GRANT SELECT ON items TO {user}")
+    settings = {"user": user, "password": "secret"}
+
+    with pytest.raises(ConfigurationError, match=r"has to run: (CREATE PUBLICATION .*);") as caught:
+        items.run(**settings)
+    statement = str(caught.value).partition("has to run: ")[2]
+    items.execute(statement)
+
+    assert len(items.run(**settings).records()) == 2
+    items.execute("INSERT INTO items VALUES (3, 'x')")
+    assert len(items.run(**settings).records()) == 1
+
+
+def test_a_user_who_may_not_replicate_is_told_what_a_dba_runs(items):
+    user = new_user(items)
+    items.execute(f"GRANT SELECT ON items TO {user}", "CREATE PUBLICATION icetap FOR TABLE items")
+
+    with pytest.raises(ConfigurationError, match=rf'ALTER ROLE "{user}" REPLICATION'):
+        items.run(user=user, password="secret")
+
+
+def test_create_replication_off_makes_nothing(items):
+    with pytest.raises(ConfigurationError, match="CREATE PUBLICATION"):
+        items.run(create_replication=False)
+    items.execute("CREATE PUBLICATION icetap FOR TABLE items")
+    with pytest.raises(ConfigurationError, match="pg_create_logical_replication_slot"):
+        items.run(create_replication=False)
+    items.execute(f"SELECT pg_create_logical_replication_slot('{items.slot}', 'pgoutput')")
+
+    assert len(items.run(create_replication=False).records()) == 2
+
+
+@pytest.mark.parametrize(
+    ("publication", "message"),
+    [
+        pytest.param("FOR TABLE items WITH (publish = 'insert')", "does not tell all changes", id="kinds"),
+        pytest.param("FOR TABLE items WHERE (id > 1)", "filters rows", id="rows"),
+        pytest.param("FOR TABLE items (id)", "leaves out columns.*: name", id="columns"),
+    ],
+)
+def test_a_publication_that_leaves_something_out_is_refused(items, publication, message):
+    items.execute(f"CREATE PUBLICATION icetap {publication}")
+
+    with pytest.raises(ConfigurationError, match=message):
+        items.run()
+
+
+def test_a_publication_of_all_tables_serves(items):
+    items.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+
+    assert len(items.run(publication_name="everything").records()) == 2
+    assert publications(items) == [("everything",)]
+
+
+def test_a_slot_of_another_plug_in_is_left_alone(items):
+    items.execute(f"SELECT pg_create_logical_replication_slot('{items.slot}', 'test_decoding')")
+
+    with pytest.raises(
+        ConfigurationError, match=r"plug-in 'test_decoding'.*Give another 'replication_slot_name'"
+    ):
+        items.run()
+
+
+# --- servers of the test's own ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tight_server():
+    """A server that keeps little of its log."""
+    with postgres(
+        options={
+            "max_slot_wal_keep_size": "1MB",
+            "max_replication_slots": "1",
+            "min_wal_size": "32MB",
+            "max_wal_size": "32MB",
+        }
+    ) as server:
+        yield server
+
+
+def test_a_slot_that_lost_its_log_is_told_apart_and_made_anew_by_a_full_run(tight_server, sync, command):
+    name = tight_server.new_database()
+    run = {"replication_slot_name": "tight", "streams": WHOLE}
+    source = _Source(tight_server, name)
+    tight_server.execute(name, "CREATE TABLE t (id int PRIMARY KEY)")
+    tight_server.execute(name, "INSERT INTO t VALUES (1)")
+    state = sync(source, **run).state
+    for _ in range(4):
+        tight_server.execute(name, "SELECT pg_switch_wal()")
+        tight_server.execute(name, "SELECT pg_logical_emit_message(false, '', 'something')")
+        tight_server.execute(name, "CHECKPOINT")
+
+    with pytest.raises(StateError, match=r"has lost its log.*--full-refresh"):
+        sync(source, state=state, **run)
+    tested = command(
+        "--test", **source.config, replication_slot_name="tight", streams={"public-t": WHOLE["*"]}
+    )
+    assert tested.returncode == 1
+    assert b"has lost its log" in tested.stdout
+
+    assert (
+        len(sync(source, streams={"public-t": WHOLE["*"]}, replication_slot_name="tight").records("public-t"))
+        == 1
+    )
+
+
+def test_a_second_slot_for_a_new_stream_is_missing(tight_server, sync):
+    name = tight_server.new_database()
+    source = _Source(tight_server, name)
+    tight_server.execute(name, "CREATE TABLE t (id int PRIMARY KEY)")
+    for (slot,) in tight_server.execute(name, "SELECT slot_name FROM pg_replication_slots"):
+        tight_server.execute(name, f"SELECT pg_drop_replication_slot('{slot}')")
+    run = {"replication_slot_name": "only", "streams": WHOLE}
+    state = sync(source, **run).state
+    tight_server.execute(name, "CREATE TABLE late (id int PRIMARY KEY)")
+
+    with pytest.raises(ConfigurationError, match="1 of max_replication_slots = 1 are taken"):
+        sync(source, state=state, **run)
+
+
+def test_a_server_without_a_logical_log_says_how_to_turn_it_on(sync):
+    with postgres(options={"wal_level": "replica"}) as server:
+        name = server.new_database()
+        server.execute(name, "CREATE TABLE t (id int PRIMARY KEY)")
+        with pytest.raises(ConfigurationError, match="ALTER SYSTEM SET wal_level = logical"):
+            sync(_Source(server, name), streams=WHOLE)
+
+
+class _Source:
+    def __init__(self, server, name):
+        self.config = {
+            "host": server.host,
+            "port": server.port,
+            "user": server.user,
+            "password": server.password,
+            "database": name,
+        }
+
+
+# --- what a person is told --------------------------------------------------------------------------------
+
+
+def test_the_test_tells_of_slot_and_publication(items, command):
+    settings = {**items.database.config, **items.settings()}
+    before = command("--test", **settings)
+    items.run()
+    items.execute("INSERT INTO items SELECT i, repeat('x', 1000) FROM generate_series(10, 2000) AS i")
+    after = command("--test", **settings)
+
+    assert before.returncode == after.returncode == 0
+    assert b"the next run makes it" in before.stdout
+    assert b"the next run adds" in before.stdout
+    assert b"MiB behind, holds" in after.stdout
+    assert b"has every selected table" in after.stdout
+    assert publications(items) == [("icetap",)]
+
+
+def test_the_test_changes_nothing_and_names_every_table_that_lacks_an_identity(log, command):
+    source = log("CREATE TABLE a (i int)", "CREATE TABLE b (i int)")
+    tested = command("--test", **source.database.config, **source.settings())
+
+    assert tested.returncode == 1
+    assert tested.stdout.count(b"REPLICA IDENTITY FULL") == 2
+    assert publications(source) == []
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "xid", "visible"),
+    [
+        pytest.param("100:105:101,103", 99, True, id="older"),
+        pytest.param("100:105:101,103", 102, True, id="ended"),
+        pytest.param("100:105:101,103", 103, False, id="running"),
+        pytest.param("100:105:101,103", 105, False, id="later"),
+        pytest.param("4294967290:4294967300:4294967298", 2, False, id="running-beyond-the-turn"),
+        pytest.param("4294967290:4294967300:", 4294967295, True, id="before-the-turn"),
+        pytest.param("4294967290:4294967300:", 5, False, id="later-beyond-the-turn"),
+    ],
+)
+def test_a_snapshot_shows_what_had_ended(snapshot, xid, visible):
+    assert is_visible(snapshot, xid) is visible
