@@ -1,0 +1,111 @@
+"""Databases whose tables are read LOG_BASED."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_mysql.tap import TapMySQL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Output:
+    """The messages of one run."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.messages = [json.loads(line, parse_float=Decimal) for line in raw.splitlines()]
+
+    def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
+        return [m for m in self.messages if m["type"] == kind and stream in {None, m.get("stream")}]
+
+    def records(self, stream: str | None = None) -> list[dict[str, Any]]:
+        return [message["record"] for message in self.of("RECORD", stream)]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.of("STATE")[-1]["value"]
+
+
+class Log:
+    """A database whose tables are read LOG_BASED, from where the last run came to."""
+
+    def __init__(self, database: Any, folder: Path) -> None:
+        self.database, self._folder = database, folder
+        self.state: dict[str, Any] | None = None
+        self.settings: dict[str, Any] = {"streams": {"*": {"replication_method": "LOG_BASED"}}}
+
+    def tap(self, **config: Any) -> TapMySQL:
+        given = None if self.state is None else json.loads(json.dumps(self.state))
+        return TapMySQL(config={**self.database.config, **self.settings, **config}, state=given)
+
+    def run(self, *statements: str, **config: Any) -> Output:
+        """Run the tap; statements are run after it has looked at the tables and before it looks at the log."""
+        tap = self.tap(**config)
+        _ = tap.streams
+        self.execute(*statements)
+        out = self._folder / "out.jsonl"
+        with out.open("wb") as file:
+            tap.messages.lines._descriptor = file.fileno()
+            try:
+                tap.run()
+            finally:
+                tap.messages.lines.flush()
+        output = Output(out.read_bytes())
+        self.state = json.loads(json.dumps(output.state, default=float))
+        return output
+
+    def records(self, *statements: str, table: str | None = None, **config: Any) -> list[dict[str, Any]]:
+        """Run the tap; return its records without the log's columns, deleted ones with `gone`."""
+        stream = None if table is None else self.database.stream(table)
+        return [short(record) for record in self.run(*statements, **config).records(stream)]
+
+    def execute(self, *statements: str) -> list[tuple[Any, ...]]:
+        return self.database.execute(*statements)
+
+    def bookmark(self, table: str = "items") -> dict[str, Any]:
+        assert self.state is not None
+        return self.state["bookmarks"][self.database.stream(table)]
+
+
+def short(record: dict[str, Any]) -> dict[str, Any]:
+    own = {name: value for name, value in record.items() if not name.startswith("_sdc_")}
+    return own | ({"gone": True} if record["_sdc_deleted_at"] else {})
+
+
+@pytest.fixture
+def log(database: Any, tmp_path: Path) -> Log:
+    """A database without tables."""
+    return Log(database, tmp_path)
+
+
+@pytest.fixture
+def items(log: Log) -> Log:
+    """A table of two rows, read once."""
+    log.execute(
+        "CREATE TABLE items (id INT PRIMARY KEY, name VARCHAR(20))",
+        "INSERT INTO items VALUES (1, 'one'), (2, 'two')",
+    )
+    assert log.records() == [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
+    return log
+
+
+@pytest.fixture
+def set_global(mariadb_server: Any) -> Iterator[Callable[..., None]]:
+    """Set variables of the server for the time of the test."""
+    before: dict[str, Any] = {}
+
+    def run(**values: Any) -> None:
+        for name, value in values.items():
+            (old,) = mariadb_server.execute("", f"SELECT @@global.{name}")[0]
+            before.setdefault(name, old)
+            mariadb_server.execute("", f"SET GLOBAL {name} = {value!r}")
+
+    yield run
+    for name, old in before.items():
+        mariadb_server.execute("", f"SET GLOBAL {name} = {old!r}")
