@@ -125,10 +125,11 @@ _RUN_SETTINGS: dict[str, dict[str, Any]] = {
     },
     "memory_limit_mb": {
         "type": "integer",
-        "minimum": 32,
-        "default": 128,
+        "minimum": 16,
+        "default": 64,
         "title": "Memory for reading ahead",
-        "description": "How much of the source's rows may be held, in MiB.",
+        "description": "How much of the source's rows may wait, in MiB; what is read and written at the moment comes "
+        "on top.",
     },
 }
 

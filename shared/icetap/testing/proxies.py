@@ -393,6 +393,79 @@ class TcpProxy:
         _end(client)
 
 
+class LossyProxy:
+    """Passes bytes to a server on this machine, and cuts connections in the middle of what the server answers.
+
+    Args:
+        port: The server's port.
+        after_bytes: A connection is cut once it has brought so many bytes of answers.
+        times: How many connections are cut; later ones pass.
+    """
+
+    def __init__(self, port: int, *, after_bytes: int, times: int = 1) -> None:
+        self._upstream = port
+        self._after_bytes = after_bytes
+        self.left = times
+        """How many cuts are still to come."""
+        self.connections = 0
+        """How many connections were made."""
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._socket)
+        self._socket.close()
+
+    def vanish(self) -> None:
+        """Cut every connection that is open now, and take no new one."""
+        _end(self._socket)
+        with self._lock:
+            for one in self._open:
+                _end(one)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+                with self._lock:
+                    self.connections += 1
+                    self._open |= {client, server}
+                threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+
+    @staticmethod
+    def _pass(client: socket.socket, server: socket.socket) -> None:
+        for block in _blocks(client):
+            with contextlib.suppress(OSError):
+                server.sendall(block)
+        _end(server)
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        brought = 0
+        for block in _blocks(server):
+            brought += len(block)
+            if brought >= self._after_bytes and self._takes_one():
+                break
+            with contextlib.suppress(OSError):
+                client.sendall(block)
+        _end(client)
+        _end(server)
+
+    def _takes_one(self) -> bool:
+        with self._lock:
+            if self.left <= 0:
+                return False
+            self.left -= 1
+            return True
+
+
 def _blocks(source: socket.socket) -> Iterator[bytes]:
     with contextlib.suppress(OSError):
         while block := source.recv(_BLOCK):
