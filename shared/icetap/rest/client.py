@@ -194,9 +194,10 @@ class Client:
                 rule, why = None, str(error)
             else:
                 why = f"status {answer.status}"
-                renewable = request.is_signed and self.auth.is_renewable and not was_renewed
+                auth = request.auth or self.auth
+                renewable = request.is_signed and auth.is_renewable and not was_renewed
                 if renewable and (rule.action == "refresh_auth" or answer.status == 401):
-                    self.auth.renew()
+                    auth.renew()
                     was_renewed = True
                     continue
                 if rule.action != "retry":
@@ -310,7 +311,7 @@ class Client:
         self._wait_for_turn()
         signed = request.copy()
         if request.is_signed:
-            self.auth.sign(signed, self)
+            (request.auth or self.auth).sign(signed, self)
         prepared = self._prepared(signed, url)
         settings = self._session.merge_environment_settings(url, {}, stream, None, None)
         with self._slots, self._faults():

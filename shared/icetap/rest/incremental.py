@@ -90,7 +90,7 @@ class Progress:
 
     Args:
         incremental: The stream's declaration.
-        stream: Its name, for messages.
+        stream: What messages call it.
         bookmark: The stream's part of the state.
         now: The server's own time at the start of the run.
         formats: What emitted records hold; the declaration's own unless they are converted.
@@ -127,7 +127,7 @@ class Progress:
             return dates.from_bookmark(value, self._formats)
         except (ValueError, TypeError, ArithmeticError):
             raise StateError(
-                f"stream '{self._stream}': the bookmark is no value of '{self.key}' ({' or '.join(self._formats)}). "
+                f"{self._stream}: the bookmark is no value of '{self.key}' ({' or '.join(self._formats)}). "
                 "Run once with --full-refresh, or correct the state."
             ) from None
 
@@ -172,7 +172,7 @@ class Progress:
             return dates.read(value, self._formats)
         except ValueError as error:
             raise DataError(
-                f"stream '{self._stream}': the replication key '{self.key}' holds {error}. "
+                f"{self._stream}: the replication key '{self.key}' holds {error}. "
                 "Declare its format in `incremental.record_format`."
             ) from None
 

@@ -66,6 +66,14 @@ class JSONPath:
         """Return the first value that the path leads to."""
         return next(self.values(document), default)
 
+    def leads_somewhere(self, document: Any) -> bool:
+        """Say whether the document has the list or object that the path ends in, be it empty."""
+        steps = self._steps
+        while steps and steps[-1] is _WILDCARD:
+            steps = steps[:-1]
+        last_wildcard = max((number for number, step in enumerate(steps) if step is _WILDCARD), default=-1)
+        return any(True for _ in _walk(document, steps[:last_wildcard] if last_wildcard >= 0 else steps, 0))
+
     def records(self, document: Any) -> list[Any]:
         """Return the records that the path leads to: `$.data` and `$.data[*]` mean the same."""
         found = list(self.values(document))
@@ -113,3 +121,15 @@ def _walk(value: Any, steps: list[Any], number: int) -> Iterator[Any]:
         else:
             return
     yield value
+
+
+def lists_of_objects(document: Any, *, prefix: str = "$", depth: int = 3) -> Iterator[str]:
+    """Yield the paths at which a document has lists of objects, the outermost first: where records may be."""
+    if isinstance(document, list):
+        if document and all(isinstance(each, dict) for each in document):
+            yield f"{prefix}[*]"
+        return
+    if isinstance(document, dict) and depth:
+        for name, value in document.items():
+            step = f".{name}" if re.fullmatch(r"[^\W\d][\w-]*", name) else f"['{name}']"
+            yield from lists_of_objects(value, prefix=prefix + step, depth=depth - 1)

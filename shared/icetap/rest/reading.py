@@ -36,7 +36,7 @@ class PageReader:
         stream = self._stream
         if stream.paging is None:
             answer = stream.ask(self._base)
-            refuse_truncation(answer, stream.records_path.records(answer.document))
+            refuse_truncation(answer, stream.values_in(answer))
             yield self._filtered(stream.records_in(answer, self._part))
             return
         walk = self._new_walk(stream.paging)
@@ -45,7 +45,7 @@ class PageReader:
             walk.prepare(request)
             answer = stream.ask(request)
             page = stream.records_in(answer, self._part)
-            goes_on = walk.advance(answer, stream.records_path.records(answer.document))
+            goes_on = walk.advance(answer, stream.values_in(answer))
             yield self._filtered(page)
             if not goes_on or self._is_past(page):
                 return

@@ -50,6 +50,9 @@ class Request:
     json: Any = None
     form: dict[str, Any] | None = None
     text: str | None = None
+    auth: Any = None
+    """How this request is signed, when otherwise than the client's others (`icetap.rest.auth.Auth`)."""
+
     is_signed: bool = True
     """Whether credentials are attached; without them any host may be asked, such as for a signed download."""
 

@@ -15,14 +15,14 @@ from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, DataError
+from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.records.masks.dicts import masked_jsonschema
 from icetap.records.masks.streams import MaskedMap, stream_columns, stream_plan
 from icetap.rest.answers import Answer, Format
 from icetap.rest.client import StopPagingSignal
-from icetap.rest.failures import EndlessReadError, SkippedPartError, TruncatedReadError
+from icetap.rest.failures import SkippedPartError
 from icetap.rest.incremental import SYNC_TIME, Incremental, Progress, Window, local_now
-from icetap.rest.jsonpath import JSONPath
+from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
@@ -88,6 +88,9 @@ class RestStream(Stream):
     convert: ClassVar[Mapping[str, str]] = {}
     """Fields to convert before anything else: name -> `timestamp`, `timestamp_ms`, `decimal` or a pattern of strftime."""
 
+    schema_policy: ClassVar[str | None] = None
+    """`evolve`, `freeze` or `discard`, when not what the setting says."""
+
     rules: ClassVar[RecordRules] = RecordRules()
     errors: ClassVar[Sequence[ErrorRule]] = ()
     """What certain answers mean to this stream, before the tap's own rules."""
@@ -112,6 +115,11 @@ class RestStream(Stream):
         self.requests = 0
         self._started_at = 0.0
         self._progress: Progress | None = None
+
+    @property
+    def label(self) -> str:
+        """What messages call this stream."""
+        return f"stream '{self.name}'"
 
     # --- what a subclass may change -----------------------------------------------------------------
 
@@ -147,16 +155,17 @@ class RestStream(Stream):
             self.is_complete = False
         except StopPagingSignal:
             return
-        except (EndlessReadError, TruncatedReadError, DataError) as error:
-            prefix = f"stream '{self.name}'"
-            raise error if str(error).startswith(prefix) else type(error)(f"{prefix}: {error}") from error
+        except IcetapError as error:
+            if self.label not in str(error):
+                error.args = (f"{self.label}: {error}",)
+            raise
 
     def request_for(self, part: Part) -> Request:
         """Return the request for a part's first page, without its position."""
         asked = Asked(
             path=self.path, method=self.method, params=self.params, headers=self.headers, body=self.body
         )
-        request = asked.request(self.scope(part), part.names, where=f"stream '{self.name}'")
+        request = asked.request(self.scope(part), part.names, where=self.label)
         if self.incremental is not None:
             part.window.put(request, self.incremental)
         return request
@@ -166,7 +175,7 @@ class RestStream(Stream):
         records: list[dict[str, Any]] = []
         contexts: list[Mapping[str, Any]] = []
         scope = {**self.scope(part), "response": answer.document} if self.rules.is_given else {}
-        for value in self.records_path.records(answer.document):
+        for value in self.values_in(answer):
             found = value if type(value) is dict else {"value": value}
             record = self._emitted(found, part, scope)
             if record is not None:
@@ -175,10 +184,26 @@ class RestStream(Stream):
                     contexts.append({**part.parent, **context})
         return RecordPage(records, contexts=contexts)
 
+    def values_in(self, answer: Answer) -> list[Any]:
+        """Return what `records_jsonpath` leads to.
+
+        Raises:
+            DataError: When it leads nowhere, and the answer has records somewhere else.
+        """
+        values = self.records_path.records(answer.document)
+        if not values and not self.records_path.leads_somewhere(answer.document):
+            other = next(iter(lists_of_objects(answer.document)), None)
+            if other is not None:
+                raise DataError(
+                    f"the answer has nothing at '{self.records_path.text}', but records at '{other}'. "
+                    "Is that where this stream's records are?"
+                )
+        return values
+
     def _emitted(self, found: Record, part: Part, scope: Mapping[str, Any]) -> Record | None:
         record = {**part.parent, **found} if part.parent else found
         if self._convert:
-            record = converted(record, self._convert, where=f"stream '{self.name}'")
+            record = converted(record, self._convert, where=self.label)
         if self.rules.is_given:
             if not self.rules.keeps(record):
                 return None
@@ -203,7 +228,7 @@ class RestStream(Stream):
             values = render(given, {"config": self.config, "parent": parent})
             if not isinstance(values, list):
                 raise ConfigurationError(
-                    f"stream '{self.name}': the partitions of '{name}' are no list. Give the setting that they come from."
+                    f"{self.label}: the partitions of '{name}' are no list. Give the setting that they come from."
                 )
             found = [{**one, name: value} for one in found for value in values]
         return found
@@ -275,7 +300,7 @@ class RestStream(Stream):
         if self.incremental is not None and self.replication_method == "INCREMENTAL":
             self._progress = Progress(
                 self.incremental,
-                stream=self.name,
+                stream=self.label,
                 bookmark={} if from_start else given,
                 now=local_now(),
                 formats=self.cursor_formats(),
@@ -321,7 +346,7 @@ class RestStream(Stream):
                 progress.without_cursor += 1
             elif in_order and progress.comes_before(value):
                 raise DataError(
-                    f"stream '{self.name}': the API's records are not in the order of '{self.replication_key}', as "
+                    f"{self.label}: the API's records are not in the order of '{self.replication_key}', as "
                     "`order: asc` says. Declare `order: none`, or ask the API to sort."
                 )
             else:

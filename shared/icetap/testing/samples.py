@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from icetap.connectors import Connector
+    from icetap.testing.api import FakeApi
 
 SAMPLE_FILE = "conformance_sample.py"
 
@@ -42,6 +43,12 @@ class Sample:
 
     incremental: Sequence[str] = ()
     """Streams that a second run reads from the bookmark on."""
+
+    api: FakeApi | None = None
+    """For taps of APIs: the fake that the settings lead to; traps are set in it, and requests counted."""
+
+    requests: tuple[int, int] | None = None
+    """For taps of APIs: how many requests a first run makes, and a second one when nothing has changed."""
 
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Singer metadata for a stream, such as `{"orders": {"replication-method": "INCREMENTAL", …}}`."""

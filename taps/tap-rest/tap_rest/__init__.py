@@ -1,0 +1,1 @@
+"""tap-rest: any REST API, described in one YAML file."""
