@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,9 @@ def _authority() -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("Icetap's tests")
+    name = _name(
+        f"Icetap's tests {secrets.token_hex(4)}"
+    )  # two authorities of one name are taken for each other
     builder = _builder(key, subject=name, issuer=name).add_extension(
         x509.BasicConstraints(ca=True, path_length=0), critical=True
     )
