@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import click
 import simplejson  # type: ignore[import-untyped]
 from singer_sdk import Tap
-from singer_sdk.exceptions import ConfigValidationError, StreamMapConfigError
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError, StreamMapConfigError
 from singer_sdk.helpers._util import load_json
 from singer_sdk.plugin_base import _ConfigInput
 from typing_extensions import override
@@ -160,6 +160,7 @@ class IcetapTap(Tap, abc.ABC):
         self._resolve_references()
         errors = super()._validate_config(raise_errors=raise_errors)
         self.masks = Masks.from_config(self._config)
+        redaction.REDACTOR.hides_values = self.masks.is_given
         self.check_config()
         return errors
 
@@ -425,6 +426,14 @@ class IcetapTap(Tap, abc.ABC):
             sys.exit(BROKEN_PIPE_EXIT)
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
+        except (SingerSDKError, OSError):
+            raise
+        except Exception as error:
+            if not redaction.REDACTOR.hides_values:
+                raise
+            told = redaction.traceback_without_messages(error)
+            cls.logger.error("An unforeseen error; please report it with these lines:\n%s", told)  # noqa: TRY400
+            sys.exit(1)
 
 
 def _json_file(file: IO[str] | None, option: str) -> dict[str, Any] | None:

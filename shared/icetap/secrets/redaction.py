@@ -7,8 +7,10 @@ import contextlib
 import json
 import logging
 import re
+import resource
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -16,6 +18,7 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 from typing_extensions import override
 
 MASK = "***REDACTED***"
+MESSAGE_HIDDEN = "(its message is not shown: it may quote a value that 'masks' hides)"
 MIN_LENGTH = 4  # shorter texts would blank out ordinary words
 MIN_LINE_LENGTH = 12  # of a line in a longer secret, such as a private key
 MIN_BASE64_LENGTH = 6
@@ -25,6 +28,9 @@ class Redactor:
     """Knows the secrets of this process and replaces them in text."""
 
     def __init__(self) -> None:
+        self.hides_values = False
+        """Whether the data has masks: then the message of an unforeseen error, which may quote a value, is not told."""
+
         self._forms: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
@@ -156,8 +162,11 @@ class _RedactingFormatter(logging.Formatter):
 def install() -> None:
     """Redact what every handler of this process writes, and uncaught tracebacks.
 
-    Called after logging is configured; calling it again covers handlers that came since.
+    Called after logging is configured; calling it again covers handlers that came since. A process that crashes
+    leaves no image of its memory behind.
     """
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     handlers = {handler for logger in loggers for handler in logger.handlers}
     if logging.lastResort is not None:
@@ -171,9 +180,19 @@ def install() -> None:
     sys.unraisablehook = _unraisablehook
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    import traceback  # noqa: PLC0415 - only a dying process needs it
+def traceback_without_messages(error: BaseException) -> str:
+    """Return a traceback that names places and kinds of errors alone, the first cause first."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    parts = (
+        "".join(traceback.format_tb(each.__traceback__)) + f"{type(each).__qualname__}: {MESSAGE_HIDDEN}"
+        for each in reversed(chain)
+    )
+    return "\n".join(parts)
 
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     sys.stderr.write(REDACTOR.redact("".join(traceback.format_exception(kind, error, trace))))
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from icetap.columnar.lanes import RecordLane
 from icetap.records.masks.values import KeyedHash
 
 KEY = "pepper for tests"
@@ -162,3 +163,24 @@ def test_an_empty_stream_has_its_schema_although_masks_wait_for_rows(sync, datab
 
     assert list(output.schema("t")) == ["id", "cpf"]
     assert output.types == ["STATE", "SCHEMA", "ACTIVATE_VERSION", "ACTIVATE_VERSION", "STATE"]
+
+
+@pytest.mark.parametrize("is_masked", [True, False], ids=["masked", "not-masked"])
+def test_the_message_of_an_unforeseen_error_is_told_only_where_nothing_is_hidden(
+    command, people, monkeypatch, is_masked
+):
+    def fail(*_):
+        raise ValueError(f"cannot understand {EMAILS[0]}")
+
+    monkeypatch.setattr(RecordLane, "write", fail)
+    settings = {"masks": MASKS, "mask_key": KEY} if is_masked else {}
+    try:
+        done = command(database=str(people), **settings)
+    except ValueError:
+        assert not is_masked
+        return
+
+    assert done.returncode == 1
+    assert is_masked
+    assert "ValueError: (its message is not shown" in done.stderr.decode()
+    assert EMAILS[0] not in done.stderr.decode()
