@@ -33,13 +33,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def check_settings(config: Mapping[str, Any], jsonschema: Mapping[str, Any], *, plugin: str) -> None:
+def check_settings(
+    config: Mapping[str, Any],
+    jsonschema: Mapping[str, Any],
+    *,
+    plugin: str,
+    elsewhere: Mapping[str, str] | None = None,
+) -> None:
     """Refuse settings that the plug-in does not have.
 
     Args:
         config: The settings as given.
         jsonschema: The plug-in's own JSON Schema of its settings.
         plugin: The plug-in's command, for the message.
+        elsewhere: Settings that plug-ins of other makers have, and what to do instead, as a sentence without its end.
 
     Raises:
         ConfigurationError: Naming each unknown setting and the known one that is nearest.
@@ -48,7 +55,11 @@ def check_settings(config: Mapping[str, Any], jsonschema: Mapping[str, Any], *, 
     unknown = sorted(set(config) - known - SDK_SETTINGS)
     if not unknown:
         return
-    found = ", ".join(f"'{name}'{did_you_mean(name, known)}" for name in unknown)
+    elsewhere = elsewhere or {}
+    found = ", ".join(
+        f"'{name}': {elsewhere[name]}." if name in elsewhere else f"'{name}'{did_you_mean(name, known)}"
+        for name in unknown
+    )
     raise ConfigurationError(
         f"{plugin} has no setting {found} Run `{plugin} --about` for the settings it has."
     )

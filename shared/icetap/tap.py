@@ -104,6 +104,9 @@ class IcetapTap(Tap, abc.ABC):
     setting_aliases: ClassVar[dict[str, str]] = {}
     """Other names of settings: alias -> name."""
 
+    settings_elsewhere: ClassVar[dict[str, str]] = {}
+    """Settings that taps of other makers have, and what to do instead, as a sentence without its end."""
+
     def __init__(self, **kwargs: Any) -> None:
         self._signum: int | None = None
         self.secret_references: dict[str, str] = {}
@@ -156,7 +159,9 @@ class IcetapTap(Tap, abc.ABC):
                 self._config[name] = self._config.pop(alias)
         self.append_builtin_config(self.config_jsonschema)
         redaction.REDACTOR.add_settings(self._config, self.config_jsonschema)
-        check_settings(self._config, self.config_jsonschema, plugin=self.name)
+        check_settings(
+            self._config, self.config_jsonschema, plugin=self.name, elsewhere=self.settings_elsewhere
+        )
         self._resolve_references()
         errors = super()._validate_config(raise_errors=raise_errors)
         self.masks = Masks.from_config(self._config)

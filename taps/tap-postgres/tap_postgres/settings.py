@@ -98,3 +98,47 @@ _READING_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 OWN_SETTINGS: dict[str, dict[str, Any]] = {**_TLS_SETTINGS, **_READING_SETTINGS}
+
+OTHER_NAMES = {
+    "dbname": "database",
+    "ssl_mode": "sslmode",
+    "replication_max_run_seconds": "max_run_seconds",
+    "replication_idle_exit_seconds": "idle_exit_seconds",
+    "itersize": "batch_size",
+}
+"""Settings that mean the same in other makers' taps for PostgreSQL."""
+
+OTHER_NAMES_SETTINGS: dict[str, dict[str, Any]] = {
+    alias: {
+        "type": ["string", "null"] if alias in {"dbname", "ssl_mode"} else ["integer", "null"],
+        "title": f"{alias} (alias)",
+        "description": f"Another name for `{name}`, which other taps for PostgreSQL use.",
+    }
+    for alias, name in OTHER_NAMES.items()
+}
+
+_NO_LIMIT = "rows are not limited; look at a few with `icetap preview`, or filter with 'streams.<name>.where'"
+_PLACE = "give the place of the server to read from as 'host' and 'port'"
+
+SETTINGS_ELSEWHERE = {
+    "ssl": "give 'sslmode: require', or better 'sslmode: verify-full'",
+    "ssl_enable": "give 'sslmode', which says the same: 'disable' or one of the others",
+    "ssl_client_certificate_enable": "leave it out: 'ssl_client_certificate' alone says it",
+    "ssl_storage_directory": "leave it out: PEM texts go to files of mode 0600 that are removed at the end",
+    "dates_as_string": "give 'temporal_overflow: string'",
+    "json_as_object": "leave it out: JSON arrives as JSON text, which keeps every digit",
+    "default_replication_method": "give 'streams: {\"*\": {replication_method: …}}'",
+    "default_replication_key": "give 'streams: {\"*\": {replication_key: …}}'",
+    "stream_options": "give 'streams: {<name>: {where: …}}', one condition instead of 'custom_where_clauses'",
+    "max_record_count": _NO_LIMIT,
+    "limit": _NO_LIMIT,
+    "filter_dbs": "a tap reads one database: give it as 'database'",
+    "logical_poll_total_seconds": "give 'max_run_seconds'",
+    "break_at_end_lsn": "leave it out: a run ends at what was committed when it reached the log",
+    "use_secondary": _PLACE,
+    "secondary_host": _PLACE,
+    "secondary_port": _PLACE,
+    "include_schemas_in_destination_stream_name": "leave it out: streams are called 'schema-table'; another name is "
+    "'streams.<name>.stream_name'",
+}
+"""What taps of other makers have, and what to do instead."""

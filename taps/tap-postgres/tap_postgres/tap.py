@@ -14,7 +14,7 @@ from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_postgres.dialect import PostgresDialect
 from tap_postgres.log_based.settings import LOG_SETTINGS, LogSettings
 from tap_postgres.server import DEFAULT_PORT, Server
-from tap_postgres.settings import OWN_SETTINGS
+from tap_postgres.settings import OTHER_NAMES, OTHER_NAMES_SETTINGS, OWN_SETTINGS, SETTINGS_ELSEWHERE
 from tap_postgres.types import TypeOptions
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class TapPostgres(SQLTap):
     name = "tap-postgres"
     package_name = "icetap-tap-postgres"
     goes_on_without_streams: ClassVar[bool] = True
-    setting_aliases: ClassVar[dict[str, str]] = ADDRESS_ALIASES
+    setting_aliases: ClassVar[dict[str, str]] = {**ADDRESS_ALIASES, **OTHER_NAMES}
+    settings_elsewhere: ClassVar[dict[str, str]] = SETTINGS_ELSEWHERE
     refusal_advice = (
         "For dates and times see 'temporal_overflow', for numbers 'number_as', for arrays 'array_as'; cast the column "
         "in a query; or leave such records out, counted, with 'on_rejected: skip'."
@@ -42,6 +43,7 @@ class TapPostgres(SQLTap):
             **OWN_SETTINGS,
             **LOG_SETTINGS,
             **CHANGE_LOG_SETTINGS,
+            **OTHER_NAMES_SETTINGS,
             "on_rejected": ON_REJECTED_SETTING,
             **STREAM_SETTINGS,
             "batch_config": BATCH_CONFIG_SETTING,
