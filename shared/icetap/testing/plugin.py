@@ -5,6 +5,7 @@ Loaded by `-p icetap.testing.plugin` in the root's pytest options.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from icetap.testing.mariadb import MariaDB
 
 SUITE = "icetap.testing.conformance"
-_KINDS = {"connector": ("tap", "target"), "tap": ("tap",), "target": ("target",)}
+_KINDS = {"connector": ("tap", "target"), "tap": ("tap",), "rest_tap": ("tap",), "target": ("target",)}
+_REST = re.compile(r"icetap\[(?:.*,)?\s*rest\b")
 _subjects: dict[str, Subject] = {}
 
 
@@ -34,6 +36,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name, kinds in _KINDS.items():
         if name in metafunc.fixturenames:
             found = [each for each in find_connectors(metafunc.config.rootpath) if each.kind in kinds]
+            if name == "rest_tap":
+                found = [each for each in found if any(_REST.match(text) for text in each.dependencies)]
             metafunc.parametrize(name, found, ids=[each.name for each in found], indirect=True)
 
 
@@ -46,6 +50,12 @@ def connector(request: pytest.FixtureRequest, conformance_workspace: Path) -> Su
 @pytest.fixture(scope="session")
 def tap(request: pytest.FixtureRequest, conformance_workspace: Path) -> Subject:
     """Each tap of the checkout."""
+    return _subject(request.param, conformance_workspace)
+
+
+@pytest.fixture(scope="session")
+def rest_tap(request: pytest.FixtureRequest, conformance_workspace: Path) -> Subject:
+    """Each tap of an HTTP API: its manifest asks for `icetap[rest]`."""
     return _subject(request.param, conformance_workspace)
 
 

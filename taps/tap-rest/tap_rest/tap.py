@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import click
+from singer_sdk.plugin_base import SingerCommand
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError
@@ -23,6 +23,8 @@ from tap_rest.signing import make_auth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import click
 
 _LABEL = re.compile(r"[A-Za-z0-9-]+")
 
@@ -113,10 +115,11 @@ class TapRest(RestTap):
             params=command.params,
             help=command.help,
             context_settings=command.context_settings,
+            logger=cls.logger,
         )
 
 
-class _WithCommands(click.Command):
+class _WithCommands(SingerCommand):
     """The Singer command line, in which a first word without dashes names a command of the builder."""
 
     @override

@@ -1,0 +1,208 @@
+"""What is true of every tap of an HTTP API: found by itself, since its manifest asks for `icetap[rest]`.
+
+Each trap of `icetap.testing.api` is set for all streams of a tap. The fake API is the one of the tap's own
+`conformance_sample.py` (`Sample.api`); runs are made in this process, because there are many.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from icetap.testing.api import TRAPS, FakeApi, Reply, Trap
+from icetap.testing.in_process import TapRun, discover, run_tap
+from icetap.testing.subject import SECRET_CANARY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from icetap.tap import IcetapTap
+    from icetap.testing.api import Call
+    from icetap.testing.subject import Subject
+
+CONFIGURATION_ERROR = 2
+SLOW_TIMEOUT_SECONDS = 1
+A_DAY = "86400"
+
+
+class RestSubject:
+    """A REST tap, its sample and its fake API."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.sample = subject.sample
+        if self.sample.api is None:
+            raise AssertionError(
+                f"{subject.connector.name}: `make` of tests/conformance_sample.py gives no `api`, so no trap can be set"
+            )
+        self.api: FakeApi = self.sample.api
+        module, _, attributes = subject.connector.entry_point.partition(":")
+        self.tap_class: type[IcetapTap] = getattr(
+            importlib.import_module(module), attributes.partition(".")[0]
+        )
+        self.catalog = discover(self.tap_class, self.sample.config)
+
+    def run(
+        self, trap: Trap | None = None, *, state: Mapping[str, Any] | None = None, **settings: Any
+    ) -> tuple[TapRun, list[Call]]:
+        """Run over all streams with a trap set; return the run and the requests that it made."""
+        before = len(self.api.calls)
+        if trap is not None:
+            # Counted from the run's first request.
+            trap = replace(trap, on=[before + number for number in trap.on], spoiled=trap.spoiled)
+        self.api.trap = trap
+        try:
+            done = run_tap(
+                self.tap_class, {**self.sample.config, **settings}, catalog=self.catalog, state=state
+            )
+        finally:
+            self.api.trap = None
+        return done, self.api.calls[before:]
+
+
+_subjects: dict[str, RestSubject] = {}
+
+
+@pytest.fixture
+def rest(rest_tap: Subject) -> RestSubject:
+    """Each REST tap."""
+    name = rest_tap.connector.name
+    if name not in _subjects:
+        _subjects[name] = RestSubject(rest_tap)
+    return _subjects[name]
+
+
+def leaks(done: TapRun) -> Iterator[str]:
+    for place, text in {"stdout": done.stdout, "the log": done.log}.items():
+        if SECRET_CANARY in text:
+            yield f"{place} holds a secret"
+
+
+def lost_or_doubled(rest: RestSubject, done: TapRun) -> Iterator[str]:
+    """What differs from the source, one sentence per stream."""
+    for stream, wanted in rest.sample.rows.items():
+        schema = next(message for message in done.of_type("SCHEMA") if message["stream"] == stream)
+        keys = schema["key_properties"]
+        found = Counter(tuple(record[key] for key in keys) for record in done.records(stream))
+        doubled = sum(count - 1 for count in found.values())
+        if len(found) != wanted or doubled:
+            yield f"stream {stream}: {len(found)} of {wanted} records came, {doubled} of them twice"
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_trap_costs_no_record_and_doubles_none(rest: RestSubject, name: str) -> None:
+    trap = TRAPS[name]()
+    slow = {"timeout_seconds": SLOW_TIMEOUT_SECONDS} if name == "a slow answer" else {}
+
+    done, calls = rest.run(trap, **slow)
+
+    assert list(lost_or_doubled(rest, done.good())) == []
+    assert trap.spoiled, "the trap was never reached"
+    assert list(leaks(done)) == []
+    assert len(calls) <= _plain_requests(rest) + len(trap.spoiled), "more was asked than the trap explains"
+
+
+def _plain_requests(rest: RestSubject) -> int:
+    assert rest.sample.requests is not None, "the sample does not say how many requests a run makes"
+    return rest.sample.requests[0]
+
+
+def test_a_second_run_asks_only_for_what_is_new(rest: RestSubject) -> None:
+    assert rest.sample.requests is not None, "the sample does not say how many requests a run makes"
+
+    first, asked_first = rest.run()
+    _, asked_again = rest.run(state=first.good().state)
+
+    assert (len(asked_first), len(asked_again)) == rest.sample.requests
+
+
+def test_schemas_and_states_do_not_flood(rest: RestSubject) -> None:
+    """One SCHEMA a stream, however many parents there are; STATEs by the stream, not by the record."""
+    done, calls = rest.run()
+
+    schemas = Counter(message["stream"] for message in done.good().of_type("SCHEMA"))
+    assert set(schemas.values()) == {1}
+    assert len(done.of_type("STATE")) <= 1 + len(schemas) + len(calls)
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host(rest: RestSubject) -> None:
+    with FakeApi() as stranger:
+        stranger.route("*", ".*", lambda _: {})
+
+        done, _ = rest.run(
+            _always(lambda call: Reply(b"", status=302, headers={"Location": stranger.url + call.path}))
+        )
+
+        assert done.error is not None
+        assert "127.0.0.1" in str(done.error)
+        assert "allowed_hosts" in str(done.error)
+        assert stranger.calls == []
+
+
+def test_refused_credentials_fail_once_and_name_the_setting(rest: RestSubject) -> None:
+    done, calls = rest.run(_always(lambda _: Reply({"error": "no"}, status=401)))
+
+    assert done.error is not None
+    assert done.error.exit_code == CONFIGURATION_ERROR
+    secrets = [name for name, schema in rest.subject.settings.items() if schema.get("secret")]
+    named = [name for name in {*secrets, *rest.sample.config} if f"'{name}'" in str(done.error)]
+    assert named, f"the message names no setting: {done.error}"
+    assert len(calls) <= 4, "401 was asked for again and again"
+    assert list(leaks(done)) == []
+
+
+def test_a_stream_without_access_is_left_out_by_choice(rest: RestSubject) -> None:
+    """Only the first path is refused; the rest of the tap is read."""
+    first, calls = rest.run()
+    assert first.error is None
+    refused = calls[0].path
+
+    done, _ = rest.run(
+        _when(lambda call: call.path == refused, Reply({"error": "no"}, status=403)), on_no_access="skip"
+    )
+
+    if done.error is None:
+        assert "is left out" in done.log
+    else:
+        assert "none of the selected streams" in str(done.error)
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        pytest.param(Reply({"e": 1}, status=500), "status 500", id="500 for ever"),
+        pytest.param(
+            Reply(b"<html>maintenance</html>", media_type="text/html"), "an HTML page", id="HTML for ever"
+        ),
+    ],
+)
+def test_a_server_that_does_not_recover_ends_the_run(rest: RestSubject, reply: Reply, says: str) -> None:
+    done, calls = rest.run(_always(lambda _: reply), max_retries=1)
+
+    assert done.error is not None
+    assert says in str(done.error)
+    assert done.error.exit_code == 1
+    assert len(calls) <= 4
+    assert done.state.get("bookmarks", {}) == {}, "a bookmark moved although nothing was read"
+
+
+def test_a_wait_of_a_day_ends_the_run(rest: RestSubject) -> None:
+    done, calls = rest.run(_always(lambda _: Reply(b"", status=429, headers={"Retry-After": A_DAY})))
+
+    assert done.error is not None
+    assert A_DAY in str(done.error)
+    assert len(calls) == 1
+
+
+def _always(answer: Callable[[Call], Reply]) -> Trap:
+    return Trap("always", lambda _api, call, _reply: answer(call), always=True)
+
+
+def _when(fits: Callable[[Call], bool], reply: Reply) -> Trap:
+    return Trap(
+        "sometimes", lambda _api, call, given: reply if fits(call) else given, always=True, is_before=False
+    )
