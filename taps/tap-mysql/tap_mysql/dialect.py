@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, RetriableError
+from icetap.errors import ConfigurationError, RetriableError, SkippableError
 from icetap.sql.dialect import Column, CursorRange, Dialect, Selection, Table, Value
 from tap_mysql import cursors
 from tap_mysql.catalogue import Catalogue, read_catalogue
@@ -92,7 +92,10 @@ class MySQLDialect(Dialect):
     def describe(self, connection: Any, *, name: str, sql: str) -> Table:
         source = f"({sql}\n)"
         table = Table(stream=name, schema="", name=name, kind="query", source=source, columns=())
-        described = connection.describe(f"SELECT * FROM {from_item(table)} LIMIT 0")
+        try:
+            described = connection.describe(f"SELECT * FROM {from_item(table)} LIMIT 0")
+        except SkippableError as error:  # the query names what is not there, or may not be read
+            raise ConfigurationError(str(error)) from error
         columns = [
             column(each.name, native_type(each), options=self.options, nullable=True, table=name)
             for each in described

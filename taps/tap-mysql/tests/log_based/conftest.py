@@ -32,12 +32,22 @@ class Output:
         return self.of("STATE")[-1]["value"]
 
 
+class Table:
+    """A stream's rows by their key, as a loader has them."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.columns: list[str] = []
+        self.rows: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
+
+
 class Log:
     """A database whose tables are read LOG_BASED, from where the last run came to."""
 
     def __init__(self, database: Any, folder: Path) -> None:
         self.database, self._folder = database, folder
         self.state: dict[str, Any] | None = None
+        self.tables: dict[str, Table] = {}
         self.settings: dict[str, Any] = {"streams": {"*": {"replication_method": "LOG_BASED"}}}
 
     def tap(self, **config: Any) -> TapMySQL:
@@ -57,6 +67,7 @@ class Log:
             finally:
                 tap.messages.lines.flush()
         output = Output(out.read_bytes())
+        self._load(output)
         self.state = json.loads(json.dumps(output.state, default=float))
         return output
 
@@ -64,6 +75,32 @@ class Log:
         """Run the tap; return its records without the log's columns, deleted ones with `gone`."""
         stream = None if table is None else self.database.stream(table)
         return [short(record) for record in self.run(*statements, **config).records(stream)]
+
+    def _load(self, output: Output) -> None:
+        """Do with the messages what a loader does that keeps the columns of the newest SCHEMA."""
+        for message in output.messages:
+            if message["type"] == "STATE":
+                continue
+            table = self.tables.setdefault(message["stream"], Table())
+            if message["type"] == "SCHEMA":
+                table.keys = message["key_properties"]
+                table.columns = [
+                    name for name in message["schema"]["properties"] if not name.startswith("_sdc_")
+                ]
+            elif message["type"] == "RECORD":
+                key = tuple(message["record"][name] for name in table.keys)
+                table.rows[key] = (message["version"], message["record"])
+            else:
+                table.rows = {k: row for k, row in table.rows.items() if row[0] == message["version"]}
+
+    def live(self, table: str = "items") -> list[dict[str, Any]]:
+        """The rows that a loader has now."""
+        loaded = self.tables[self.database.stream(table)]
+        return [
+            {name: record.get(name) for name in loaded.columns}
+            for _, (_, record) in sorted(loaded.rows.items())
+            if not record["_sdc_deleted_at"]
+        ]
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         return self.database.execute(*statements)
