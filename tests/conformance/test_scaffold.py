@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from icetap.testing.checkouts import document, scaffolded
-from icetap.testing.conformance import every, taps
+from icetap.testing.conformance import every, leaks, taps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def fresh(tmp_path_factory):
     return subject
 
 
-@pytest.mark.parametrize("conforms", [*suite_of(every), *suite_of(taps)])
+@pytest.mark.parametrize("conforms", [*suite_of(every), *suite_of(taps), *suite_of(leaks)])
 def test_a_fresh_tap_passes(fresh, conforms):
     conforms(fresh)
 
