@@ -14,9 +14,7 @@ pytestmark = pytest.mark.servers
 
 def test_streams_are_called_database_table(database, discovered):
     database.execute(
-
-        if False
-        else "CREATE TABLE `a``b c` (`x``y` INT PRIMARY KEY, `ü` INT)",
+        "CREATE TABLE `a``b c` (`x``y` INT PRIMARY KEY, `ü` INT)",
         "CREATE TABLE t (id INT)",
         "CREATE VIEW v AS SELECT 1 AS one",
         "CREATE SEQUENCE s",
