@@ -220,6 +220,8 @@ class ColumnarStream(Stream, abc.ABC):
                     f"stream '{self.name}' is changed by 'stream_maps' or flattening, which work on records; "
                     "the Arrow lane ('batch_config') cannot apply them. Remove one of the two settings."
                 )
+            if self.shares_reader:
+                self._map_anew(schema)
             self._write_schema_message()
             return
         message = {
@@ -231,6 +233,13 @@ class ColumnarStream(Stream, abc.ABC):
         if self.replication_key and self.replication_method == "INCREMENTAL":
             message["bookmark_properties"] = [self.replication_key]
         self._icetap.messages.write_message(message)
+
+    def _map_anew(self, schema: pa.Schema) -> None:
+        """Let the stream maps know columns that discovery did not have."""
+        self._icetap.mapper.register_raw_stream_schema(
+            self.name, singer_from_schema(schema), list(self.primary_keys)
+        )
+        self._stream_maps = self._icetap.mapper.stream_maps[self.name]
 
     @override
     def _write_activate_version_message(self, full_table_version: int) -> None:

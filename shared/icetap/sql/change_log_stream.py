@@ -151,7 +151,8 @@ class FollowedStream:
         self.stream.logger.info("Stream %s: reading the whole table, because %s", self.name, reason)
         # A full read goes on at a 'position', which would be one of something else.
         self.bookmark = replace(self.bookmark, full_read=None)
-        self.stream.set_bookmark({"version": self.bookmark.version} if self.bookmark.version else {})
+        given = self.stream.bookmark()
+        self.stream.set_bookmark({name: value for name, value in given.items() if name != "position"})
 
     def _incomplete(self, given: LogBookmark, columns: Mapping[str, str]) -> str | None:
         """Say which columns have values that earlier rows were not loaded with."""
