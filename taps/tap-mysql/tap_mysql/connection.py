@@ -15,6 +15,7 @@ from tap_mysql import wire
 from tap_mysql.errors import translated
 from tap_mysql.rows import MOMENT, TEXT, columns
 from tap_mysql.select import bound, select_sql
+from tap_mysql.server import is_mariadb_version
 from tap_mysql.statement import Described, Statement, raise_for
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from icetap.sql.dialect import Selection, Value
     from tap_mysql.packets import PacketReader
     from tap_mysql.server import Server
+    from tap_mysql.snapshots import Snapshots
 
 BLOCK_BYTES = 16 * 1024 * 1024
 _SNAPSHOT = (
@@ -33,10 +35,17 @@ _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - of moments without a zone
 
 
 class MySQLConnection:
-    """One open connection in one read-only transaction: InnoDB's tables stay as they were when it began."""
+    """One open connection in one read-only transaction: InnoDB's tables stay as they were when it began.
 
-    def __init__(self, server: Server) -> None:
+    Args:
+        server: Where to connect.
+        snapshots: What shares this one's snapshot with others, when asked to.
+    """
+
+    def __init__(self, server: Server, *, snapshots: Snapshots | None = None) -> None:
         self._server = server
+        self._snapshots = snapshots
+        self._exported: str | None = None
         self._wire = server.open()
         self._is_reading = threading.Event()
         try:
@@ -54,6 +63,11 @@ class MySQLConnection:
     def server_version(self) -> str:
         """The version that the server names itself."""
         return str(self._wire.get_server_info())
+
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the server is a MariaDB."""
+        return is_mariadb_version(self.server_version)
 
     def begin(self) -> None:
         """Take a new snapshot."""
@@ -75,6 +89,17 @@ class MySQLConnection:
             values = [_python(array, column) for column, array in zip(described, arrays, strict=True)]
             found += zip(*values, strict=True)
         return found
+
+    def records(self, sql: str, parameters: Sequence[Value] = ()) -> list[dict[str, Any]]:
+        """Return a small result as `rows` does, by the names of its columns."""
+        return [
+            dict(zip((column.name for column in described), values, strict=True))
+            for described, arrays in self._blocks(sql, parameters, rows=65_536)
+            for values in zip(
+                *(_python(array, column) for column, array in zip(described, arrays, strict=True)),
+                strict=True,
+            )
+        ]
 
     def read(self, selection: Selection, *, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
         """Yield the rows of a selection; nothing is refused here, so the last column is always false."""
@@ -128,11 +153,15 @@ class MySQLConnection:
             wire.interrupt(self._wire)
 
     def export_snapshot(self) -> str | None:
-        """Return None: MySQL's snapshots cannot be shared."""
-        return None
+        """Take a new snapshot that others share; None where the server cannot do it."""
+        if self._snapshots is not None:
+            self._exported = self._snapshots.export(self)
+        return self._exported
 
     def close(self) -> None:
         """Close; nothing stays open."""
+        if self._snapshots is not None and self._exported is not None:
+            self._snapshots.drop(self._exported)
         if self._wire.open:
             with contextlib.suppress(pymysql.Error, OSError):
                 self._wire.close()

@@ -8,14 +8,16 @@ import pyarrow as pa
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError, RetriableError, SkippableError
-from icetap.sql.dialect import Column, CursorRange, Dialect, Selection, Table, Value
+from icetap.sql.dialect import CHUNK_BYTES, Chunk, Column, CursorRange, Dialect, Selection, Table, Value
 from tap_mysql import cursors
 from tap_mysql.catalogue import Catalogue, read_catalogue
+from tap_mysql.chunks import Cutter, leads_with_integer
 from tap_mysql.connection import MySQLConnection
 from tap_mysql.described import native_type
 from tap_mysql.log_based.binary_log import BinaryLog
 from tap_mysql.select import from_item, placeholder
 from tap_mysql.server import is_mariadb_version
+from tap_mysql.snapshots import Snapshots
 from tap_mysql.types import column, quoted
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from tap_mysql.log_based.binary_log import LogOptions
     from tap_mysql.server import Server
     from tap_mysql.types import TypeOptions
+
+LARGE_BYTES = 2 * CHUNK_BYTES
+"""Tables from this size on are read in chunks."""
 
 _UNKNOWN_ROW_BYTES = 256
 _TEXT_POSITIONS = frozenset({"date", "datetime", "timestamp", "uuid", "inet4", "inet6"})
@@ -37,6 +42,7 @@ class MySQLDialect(Dialect):
         self, server: Server, *, schemas: Sequence[str], options: TypeOptions, log: LogOptions | None = None
     ) -> None:
         self.server = server
+        self._snapshots = Snapshots(lambda: MySQLConnection(server), count=server.max_parallel)
         self.log = log
         self.options = options
         self.schemas = tuple(schemas)
@@ -45,7 +51,9 @@ class MySQLDialect(Dialect):
 
     @override
     def connect(self, snapshot: str | None = None) -> MySQLConnection:
-        return MySQLConnection(self.server)
+        if snapshot is not None:
+            return self._snapshots.take(snapshot)
+        return MySQLConnection(self.server, snapshots=self._snapshots)
 
     @override
     def version(self, connection: Any) -> str:
@@ -199,6 +207,31 @@ class MySQLDialect(Dialect):
             native = found.hint.native
             return f"CAST({placeholder(number)} AS DECIMAL({native.precision},{native.scale}))"
         return placeholder(number)
+
+    @override
+    def chunks(
+        self,
+        connection: Any,
+        table: Table,
+        *,
+        conditions: Sequence[str],
+        after: Mapping[str, Value] | None,
+    ) -> Sequence[Chunk]:
+        # A connection that several use one after the other cannot serve several at once.
+        if not isinstance(connection, MySQLConnection) or not leads_with_integer(table):
+            return ()
+        _, size = self.statistics(connection, table)
+        if (size or 0) < LARGE_BYTES:
+            return ()
+        cutter = Cutter(
+            connection,
+            table,
+            row_bytes=self.row_bytes(connection, table, table.columns),
+            positions=self.position_expressions(table),
+        )
+        return cutter.chunks(
+            after=after, after_condition=lambda start: self.after_position(table, start=start)
+        )
 
     # --- values that do not fit -----------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ class Server:
     unix_socket: str | None
     session_sqls: tuple[str, ...]
     connect_timeout_seconds: int
+    max_parallel: int = 1
     _told: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
@@ -88,6 +89,7 @@ class Server:
             unix_socket=given.get("unix_socket"),
             session_sqls=tuple(config.get("session_sqls") or ()),
             connect_timeout_seconds=int(config["connect_timeout_seconds"]),
+            max_parallel=int(config.get("max_parallel", 1)),
         )
 
     @property
