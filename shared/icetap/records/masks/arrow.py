@@ -24,6 +24,9 @@ from icetap.types import kind_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LOOKED_AT, MOST_DISTINCT = 4096, 0.9
+"""Of so many rows at the begin of a batch, how many may be distinct before all are hashed one by one."""
+
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 
 
@@ -68,9 +71,24 @@ def _masked(array: pa.Array, column: pa.Field, node: Node, hashed: KeyedHash | N
 
 def _hashed(array: pa.Array, column: pa.Field, hashed: KeyedHash) -> pa.Array:
     """Hash each distinct value once; a column whose values repeat costs next to nothing."""
+    if _has_few_repeats(array):
+        texts = _hex_texts(hashed.digests(_bytes(array.drop_null(), column)))
+        return (
+            texts
+            if not array.null_count
+            else pc.replace_with_mask(pa.nulls(len(array), pa.string()), array.is_valid(), texts)
+        )
     encoded = pc.dictionary_encode(_storage(array))
     digests = hashed.digests(_bytes(encoded.dictionary, column))
     return pa.DictionaryArray.from_arrays(encoded.indices, _hex_texts(digests)).dictionary_decode()
+
+
+def _has_few_repeats(array: pa.Array) -> bool:
+    """Say whether looking for repeated values would cost more than it saves, by the first rows."""
+    if not pa.types.is_string(array.type) and not pa.types.is_integer(array.type):
+        return False
+    first = array[:LOOKED_AT].drop_null()
+    return bool(len(first)) and pc.count_distinct(first).as_py() > MOST_DISTINCT * len(first)
 
 
 def _storage(array: pa.Array) -> pa.Array:
@@ -81,7 +99,9 @@ def _bytes(values: pa.Array, column: pa.Field) -> list[bytes]:
     kind = column.type
     if kind_of(column) == "json":
         return [document_bytes(text) for text in values.to_pylist()]
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+    if pa.types.is_integer(kind):
+        values = pc.cast(values, pa.string())
+    if pa.types.is_string(values.type) or pa.types.is_binary(kind):
         found: list[bytes] = pc.cast(values, pa.binary()).to_pylist()
         return found
     if kind == pa.uuid():
@@ -119,7 +139,9 @@ def _partial(array: pa.Array, column: pa.Field) -> pa.Array:
     if not pc.any(pc.match_substring(array, "@")).as_py():
         return found
     is_email = pc.match_substring_regex(array, _EMAIL)
-    emails = _by_distinct(pc.filter(array, is_email), partial)
+    halves = pc.split_pattern(pc.filter(array, is_email), "@", max_splits=1)
+    local, domain = pc.list_element(halves, 0), pc.list_element(halves, 1)
+    emails = pc.binary_join_element_wise(pc.binary_repeat(HIDDEN, pc.utf8_length(local)), domain, "@")
     return pc.replace_with_mask(found, pc.fill_null(is_email, False), emails)
 
 
