@@ -3,7 +3,7 @@
 python bench/run.py                   everything but the 10 million rows (about 40 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, upsert, merge, peers, layouts,
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, masks, upsert, merge, peers, layouts,
                                       databases (PostgreSQL and MariaDB; `--server postgres` for one of them)
 python bench/run.py --only databases --large    their memory at 1 and at 20 million rows (5 GB of disk)
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import databases
 import layouts
+import masks
 import merge
 import project
 import report
@@ -136,6 +137,11 @@ class Bench:
         warehouse("memory")
         return report.memory(used)
 
+    def masks(self) -> list[report.Row]:
+        """What masks cost in the Arrow lane."""
+        found = self.interleaved(masks.sides(self.database(self.rows), settings))
+        return masks.lines(found, rows=self.rows)
+
     def peers(self, *, environment: str) -> None:
         """The tools that people use instead, each in an environment of its own."""
         say("peers")
@@ -247,6 +253,7 @@ def arguments() -> argparse.Namespace:
             "loader-parts",
             "pipeline",
             "memory",
+            "masks",
             "upsert",
             "merge",
             "peers",
@@ -282,6 +289,7 @@ def main() -> None:
             "loader-parts": bench.loader_parts,
             "pipeline": bench.pipeline,
             "memory": lambda: bench.memory((options.rows,)),
+            "masks": bench.masks,
             "upsert": bench.upsert,
         }
     if not options.large and (not options.only or "peers" in options.only):
