@@ -59,7 +59,7 @@ class PostgresChangeLog(ChangeLog):
 
     @property
     def _administration(self) -> Administration:
-        if self._session is None:
+        if self._session is None or self._session.is_lost:
             self._session = Administration(self._dialect.server)
         return self._session
 

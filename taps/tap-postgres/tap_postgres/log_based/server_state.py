@@ -149,6 +149,11 @@ class Administration:
             raise connect_error(str(error), where=server.name) from error
         self.execute("SELECT set_config('lock_timeout', %s, false)", str(server.lock_timeout_ms))
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the session has ended."""
+        return bool(self._psycopg.closed)
+
     def execute(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement; return its rows."""
         with self._translated():

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from icetap.testing.databases import postgres
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from icetap.testing.databases import Postgres
 
 
 class Log:
@@ -105,3 +109,48 @@ def short() -> Callable[..., list[dict[str, Any]]]:
         ]
 
     return shortened
+
+
+class Source:
+    """A database of a server of the test's own."""
+
+    def __init__(self, server: Postgres, name: str) -> None:
+        self.server, self.name = server, name
+        self.config = {
+            "host": server.host,
+            "port": server.port,
+            "user": server.user,
+            "password": server.password,
+            "database": name,
+        }
+
+    def execute(self, *statements: str) -> None:
+        for statement in statements:
+            self.server.execute(self.name, statement)
+
+
+@pytest.fixture(scope="session")
+def source_of() -> type[Source]:
+    return Source
+
+
+@pytest.fixture(scope="session")
+def _tight_server() -> Iterator[Postgres]:
+    options = {"max_slot_wal_keep_size": "1MB", "max_replication_slots": "1"}
+    with postgres(options={**options, "min_wal_size": "32MB", "max_wal_size": "32MB"}) as server:
+        yield server
+
+
+@pytest.fixture
+def tight_server(_tight_server: Postgres) -> Iterator[Callable[..., Source]]:
+    """Make databases on a server that keeps little of its log, and has room for one slot."""
+    made: list[Source] = []
+
+    def make(*statements: str) -> Source:
+        made.append(Source(_tight_server, _tight_server.new_database()))
+        made[-1].execute(*statements)
+        return made[-1]
+
+    yield make
+    for source in made:
+        source.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 
 import pytest
@@ -157,77 +158,64 @@ def test_a_slot_of_another_plug_in_is_left_alone(items):
 # --- servers of the test's own ----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tight_server():
-    """A server that keeps little of its log."""
-    with postgres(
-        options={
-            "max_slot_wal_keep_size": "1MB",
-            "max_replication_slots": "1",
-            "min_wal_size": "32MB",
-            "max_wal_size": "32MB",
-        }
-    ) as server:
-        yield server
-
-
 def test_a_slot_that_lost_its_log_is_told_apart_and_made_anew_by_a_full_run(tight_server, sync, command):
-    name = tight_server.new_database()
+    source = tight_server("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     run = {"replication_slot_name": "tight", "streams": WHOLE}
-    source = _Source(tight_server, name)
-    tight_server.execute(name, "CREATE TABLE t (id int PRIMARY KEY)")
-    tight_server.execute(name, "INSERT INTO t VALUES (1)")
     state = sync(source, **run).state
     for _ in range(4):
-        tight_server.execute(name, "SELECT pg_switch_wal()")
-        tight_server.execute(name, "SELECT pg_logical_emit_message(false, '', 'something')")
-        tight_server.execute(name, "CHECKPOINT")
+        source.execute(
+            "SELECT pg_switch_wal()", "SELECT pg_logical_emit_message(false, '', 'x')", "CHECKPOINT"
+        )
 
     with pytest.raises(StateError, match=r"has lost its log.*--full-refresh"):
         sync(source, state=state, **run)
-    tested = command(
-        "--test", **source.config, replication_slot_name="tight", streams={"public-t": WHOLE["*"]}
-    )
+    tested = command("--test", **source.config, **run)
     assert tested.returncode == 1
     assert b"has lost its log" in tested.stdout
 
-    assert (
-        len(sync(source, streams={"public-t": WHOLE["*"]}, replication_slot_name="tight").records("public-t"))
-        == 1
-    )
+    assert len(sync(source, **run).records()) == 1
 
 
 def test_a_second_slot_for_a_new_stream_is_missing(tight_server, sync):
-    name = tight_server.new_database()
-    source = _Source(tight_server, name)
-    tight_server.execute(name, "CREATE TABLE t (id int PRIMARY KEY)")
-    for (slot,) in tight_server.execute(name, "SELECT slot_name FROM pg_replication_slots"):
-        tight_server.execute(name, f"SELECT pg_drop_replication_slot('{slot}')")
+    source = tight_server("CREATE TABLE t (id int PRIMARY KEY)")
     run = {"replication_slot_name": "only", "streams": WHOLE}
     state = sync(source, **run).state
-    tight_server.execute(name, "CREATE TABLE late (id int PRIMARY KEY)")
+    source.execute("CREATE TABLE late (id int PRIMARY KEY)")
 
     with pytest.raises(ConfigurationError, match="1 of max_replication_slots = 1 are taken"):
         sync(source, state=state, **run)
 
 
-def test_a_server_without_a_logical_log_says_how_to_turn_it_on(sync):
+def test_a_server_that_is_restarted_while_it_is_followed_is_asked_again(
+    tight_server, sync, monkeypatch, caplog
+):
+    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.3)
+    source = tight_server("CREATE TABLE t (id int PRIMARY KEY)")
+    run = {"replication_slot_name": "restarted", "streams": WHOLE}
+    state = sync(source, **run).state
+    process = source.server.process
+
+    def restart() -> None:
+        source.execute("INSERT INTO t VALUES (1)")
+        process.stop()
+        process.start()
+        source.execute("INSERT INTO t VALUES (2)")
+
+    timer = threading.Timer(0.7, restart)
+    timer.start()
+    output = sync(source, state=state, idle_exit_seconds=3, **run)
+    timer.join()
+
+    assert [record["id"] for record in output.records()] in ([1, 2], [1, 1, 2])
+    assert "Attempt 2 of" in caplog.text
+
+
+def test_a_server_without_a_logical_log_says_how_to_turn_it_on(sync, source_of):
     with postgres(options={"wal_level": "replica"}) as server:
         name = server.new_database()
         server.execute(name, "CREATE TABLE t (id int PRIMARY KEY)")
         with pytest.raises(ConfigurationError, match="ALTER SYSTEM SET wal_level = logical"):
-            sync(_Source(server, name), streams=WHOLE)
-
-
-class _Source:
-    def __init__(self, server, name):
-        self.config = {
-            "host": server.host,
-            "port": server.port,
-            "user": server.user,
-            "password": server.password,
-            "database": name,
-        }
+            sync(source_of(server, name), streams=WHOLE)
 
 
 # --- what a person is told --------------------------------------------------------------------------------
