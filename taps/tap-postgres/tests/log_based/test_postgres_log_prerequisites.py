@@ -207,7 +207,7 @@ def test_a_server_that_is_restarted_while_it_is_followed_is_asked_again(
     timer.join()
 
     assert [record["id"] for record in output.records()] in ([1, 2], [1, 1, 2])
-    assert "Attempt 2 of" in caplog.text
+    assert "attempt 2 of" in caplog.text
 
 
 def test_a_server_without_a_logical_log_says_how_to_turn_it_on(sync, source_of):
