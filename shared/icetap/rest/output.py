@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk.helpers._catalog import get_selected_schema
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
 from icetap.columnar.json_text import quoted
 from icetap.columnar.lines import MAX_LINE_BYTES
 from icetap.errors import DataError
+from icetap.records.masks.dicts import masked_jsonschema
+from icetap.records.masks.streams import MaskedMap, stream_columns, stream_plan
 from icetap.rest.inference import Fitness, pruned, widened
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ class RecordOutput:
         chosen = self._selected.get("properties", {})
         self._kept = None if set(chosen) == set(self._properties) else frozenset(chosen)
         self._has_inner_gaps = any(_is_narrower(chosen[name], self._properties[name]) for name in chosen)
-        self._maps: Sequence[Any] = stream.maps_for(schema)
+        self._maps: Sequence[Any] = masked_maps(stream, schema)
         is_mapped = any(
             not isinstance(each, SameRecordTransform) or each.flattening_enabled for each in self._maps
         )
@@ -197,19 +200,37 @@ class RecordOutput:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
         return None
 
-    def report(self) -> None:
-        """Log what was left out."""
+    def report(self, stream: RestStream) -> None:
+        """Log what was read, and what was left out."""
+        logger, name = stream.logger, stream.name
+        seconds = time.monotonic() - stream.started_at
+        logger.info(
+            "Stream %s: %d records in %d requests, %.1f s", name, self.records, stream.requests, seconds
+        )
         for reason, count in sorted(self.rejected.items()):
-            self._stream.logger.warning(
-                "Stream %s: %d records left out: %s", self._stream.name, count, reason
+            logger.warning("Stream %s: %d records left out: %s", name, count, reason)
+        for field, count in sorted(self.discarded.items()):
+            logger.warning(
+                "Stream %s: the field %s has no column and was discarded %d times", name, field, count
             )
-        for name, count in sorted(self.discarded.items()):
-            self._stream.logger.warning(
-                "Stream %s: the field %s has no column and was discarded %d times",
-                self._stream.name,
-                name,
-                count,
-            )
+        for reason, count in sorted(stream.skipped.items()):
+            logger.warning("Stream %s: %d parts skipped: %s", name, count, reason)
+        if stream.progress is not None and stream.progress.without_cursor:
+            count = stream.progress.without_cursor
+            logger.warning("Stream %s: %d records without '%s'", name, count, stream.replication_key)
+
+
+def masked_maps(stream: RestStream, schema: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the stream maps of a schema, which see masked records where there are masks."""
+    chosen = get_selected_schema(stream.name, dict(schema), stream.mask)
+    columns = stream_columns(chosen, keys=stream.primary_keys)
+    plan = stream_plan(stream.rest_tap.masks, stream, columns)
+    if plan is None:
+        return stream.use_schema(chosen)
+    return [
+        each if isinstance(each, RemoveRecordTransform) else MaskedMap(each, plan, columns)
+        for each in stream.use_schema(masked_jsonschema(chosen, plan))
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,13 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Stream
-from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError, DataError, IcetapError
-from icetap.records.masks.dicts import masked_jsonschema
-from icetap.records.masks.streams import MaskedMap, stream_columns, stream_plan
 from icetap.rest.answers import Answer, Format
 from icetap.rest.client import StopPagingSignal
 from icetap.rest.failures import SkippedPartError
@@ -113,8 +110,9 @@ class RestStream(Stream):
         self.skipped: dict[str, int] = {}
         self._lock = threading.Lock()
         self.requests = 0
-        self._started_at = 0.0
+        self.started_at = 0.0
         self._progress: Progress | None = None
+        self._parent_bookmark: dict[str, Any] | None = None
 
     @property
     def label(self) -> str:
@@ -275,40 +273,42 @@ class RestStream(Stream):
         """Return this stream's part of the state that the run was given."""
         return dict(self.tap_state.get("bookmarks", {}).get(self.name) or {})
 
-    def write_bookmark(self, bookmark: dict[str, Any]) -> None:
-        """Write a STATE in which this stream's bookmark is the given one, and its added columns are remembered."""
+    def set_bookmark(self, bookmark: Mapping[str, Any]) -> bool:
+        """Let the next STATE have this bookmark, with what the stream remembers besides; say whether that is new."""
         kept = dict(bookmark)
         added = {**self.bookmark().get("columns", {}), **(self.output.added if self.output else {})}
         if added and self.is_inferred:
             kept["columns"] = added
-        if self.tap_state.setdefault("bookmarks", {}).get(self.name) == kept:
-            return
-        self.tap_state["bookmarks"][self.name] = copy.deepcopy(kept)
-        self.rest_tap.write_state()
+        if self.follow_parent and (parent := self._parent_bookmark or self.bookmark().get("parent")):
+            kept["parent"] = parent
+        bookmarks = self.tap_state.setdefault("bookmarks", {})
+        if bookmarks.get(self.name) == kept:
+            return False
+        bookmarks[self.name] = copy.deepcopy(kept)
+        return True
 
-    def begin(self, *, from_start: bool = False) -> None:
+    def begin(self, start: Mapping[str, Any]) -> None:
         """Prepare a run: where it starts, and under which version a full read is sent.
 
         Args:
-            from_start: Whether to read everything because children need every parent.
+            start: The bookmark to start from; an empty one when everything has to be read.
         """
-        self._started_at = time.monotonic()
+        self.started_at = time.monotonic()
         self.requests = 0
         if self.selected:
             self.output = RecordOutput(self, self.rest_tap.messages)
-        given = self.bookmark()
         if self.incremental is not None and self.replication_method == "INCREMENTAL":
             self._progress = Progress(
                 self.incremental,
                 stream=self.label,
-                bookmark={} if from_start else given,
+                bookmark=start,
                 now=local_now(),
                 formats=self.cursor_formats(),
                 initial=render(self.incremental.initial, {"config": self.config}),
                 lookback_seconds=self._lookback(),
             )
-        else:
-            version = given.get("version")
+        elif not self.follow_parent:
+            version = self.bookmark().get("version")
             known = int(version) if isinstance(version, int | float | Decimal) else 0
             self.version = max(time.time_ns() // 1_000_000, known + 1)
 
@@ -406,10 +406,16 @@ class RestStream(Stream):
                 self.output.write(page.records, version=self.version)
                 self.rest_tap.tell_progress(self)
             self._emit_children(page)
-            if page.bookmark and self.selected and self.parent is None:
-                self.write_bookmark(page.bookmark)
-                for child in self.children_to_read:
-                    child.note_parent(page.bookmark)
+            if page.bookmark and self.parent is None:
+                self._keep(page.bookmark)
+
+    def _keep(self, bookmark: Mapping[str, Any]) -> None:
+        """Write a STATE with this bookmark, of which children that follow this stream take note."""
+        is_new = self.set_bookmark(bookmark) if self.selected else False
+        for child in self.children_to_read:
+            is_new = child.note_parent(bookmark) or is_new
+        if is_new:
+            self.rest_tap.write_state()
 
     def _emit_children(self, page: RecordPage) -> None:
         children = self.children_to_read
@@ -423,8 +429,16 @@ class RestStream(Stream):
         for child in children if contexts else ():
             child.emit(contexts)
 
-    def note_parent(self, bookmark: Mapping[str, Any]) -> None:
-        """Take note of how far the parent has been read."""
+    def note_parent(self, bookmark: Mapping[str, Any]) -> bool:
+        """Take note of how far the parent has been read; say whether the state is new."""
+        is_new = False
+        if self.follow_parent:
+            self._parent_bookmark = dict(bookmark)
+            own = {key: value for key, value in self.bookmark().items() if key not in {"columns", "parent"}}
+            is_new = self.set_bookmark(own)
+        for child in self.children_to_read:
+            is_new = child.note_parent(bookmark) or is_new
+        return is_new
 
     @property
     def children_to_read(self) -> list[RestStream]:
@@ -439,38 +453,18 @@ class RestStream(Stream):
         """Mark the end of a complete full read, write the last bookmark, report."""
         if self.output is not None:
             self.output.announce()
-            if self.progress is None:
+            if self.progress is not None:
+                last = self.progress.bookmark()
+            else:
+                last = {} if self.version is None else {"version": self.version}
                 if self.is_complete and self.version is not None:
                     for _ in range(1 if self.output.records else 2):
                         self._write_activate_version_message(self.version)
-                self.write_bookmark({"version": self.version})
-            else:
-                self.write_bookmark(self.progress.bookmark())
-            self._report()
+            if self.set_bookmark(last):
+                self.rest_tap.write_state()
+            self.output.report(self)
         for child in self.children_to_read:
             child.finish()
-
-    def _report(self) -> None:
-        if self.output is None:
-            return
-        seconds = time.monotonic() - self._started_at
-        self.logger.info(
-            "Stream %s: %d records in %d requests, %.1f s",
-            self.name,
-            self.output.records,
-            self.requests,
-            seconds,
-        )
-        self.output.report()
-        for reason, count in sorted(self.skipped.items()):
-            self.logger.warning("Stream %s: %d parts skipped: %s", self.name, count, reason)
-        if self.progress is not None and self.progress.without_cursor:
-            self.logger.warning(
-                "Stream %s: %d records without '%s'",
-                self.name,
-                self.progress.without_cursor,
-                self.replication_key,
-            )
 
     @override
     def _write_activate_version_message(self, full_table_version: int) -> None:
@@ -484,20 +478,11 @@ class RestStream(Stream):
                     }
                 )
 
-    def maps_for(self, schema: Mapping[str, Any]) -> Sequence[Any]:
-        """Return the stream maps of a schema."""
-        chosen = get_selected_schema(self.name, dict(schema), self.mask)
-        columns = stream_columns(chosen, keys=self.primary_keys)
-        plan = stream_plan(self.rest_tap.masks, self, columns)
-        shown = chosen if plan is None else masked_jsonschema(chosen, plan)
-        self._tap.mapper.register_raw_stream_schema(self.name, shown, list(self.primary_keys or ()))
+    def use_schema(self, schema: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the stream maps for a schema, which is what its SCHEMA messages come from."""
+        self._tap.mapper.register_raw_stream_schema(self.name, dict(schema), list(self.primary_keys or ()))
         self._stream_maps = None
-        if plan is None:
-            return self.stream_maps
-        return [
-            each if isinstance(each, RemoveRecordTransform) else MaskedMap(each, plan, columns)
-            for each in self.stream_maps
-        ]
+        return self.stream_maps
 
     def mapped_schema_messages(self, maps: Sequence[Any]) -> Iterator[Any]:
         """Yield the SCHEMA messages of mapped streams."""

@@ -21,6 +21,7 @@ from icetap.rest.rules import ErrorRule, RetryPolicy
 from icetap.rest.sampling import sampled_from
 from icetap.rest.stream import RestStream
 from icetap.settings import did_you_mean
+from icetap.state.bookmarks import is_before
 from icetap.tap import ON_REJECTED_SETTING
 
 if TYPE_CHECKING:
@@ -316,7 +317,28 @@ PREVIEWED_PARENTS = 3
 
 def begin(stream: RestStream) -> None:
     """Prepare a stream and its descendants for a run."""
-    children = stream.children_to_read
-    stream.begin(from_start=any(not child.follow_parent for child in children))
-    for child in children:
+    stream.begin(starting_bookmark(stream))
+    for child in stream.children_to_read:
         begin(child)
+
+
+def starting_bookmark(stream: RestStream) -> dict[str, Any]:
+    """Return the bookmark to read a stream from: the earliest that it and those that follow it need.
+
+    Empty, so that everything is read, when a descendant needs every parent, or follows since this run only.
+    """
+    found = [stream.bookmark()] if stream.selected else []
+    waiting = list(stream.children_to_read)
+    while waiting:
+        child = waiting.pop()
+        if not child.follow_parent:
+            return {}
+        found.append(child.bookmark().get("parent") or {})
+        waiting += child.children_to_read
+    if not all("replication_key_value" in bookmark for bookmark in found):
+        return {}
+    first = found[0]
+    for bookmark in found[1:]:
+        if is_before(bookmark["replication_key_value"], first["replication_key_value"]):
+            first = bookmark
+    return first

@@ -96,7 +96,7 @@ def lost_or_doubled(rest: RestSubject, done: TapRun) -> Iterator[str]:
 @pytest.mark.parametrize("name", TRAPS)
 def test_a_trap_costs_no_record_and_doubles_none(rest: RestSubject, name: str) -> None:
     trap = TRAPS[name]()
-    slow = {"timeout_seconds": SLOW_TIMEOUT_SECONDS} if name == "a slow answer" else {}
+    slow: dict[str, Any] = {"timeout_seconds": SLOW_TIMEOUT_SECONDS} if name == "a slow answer" else {}
 
     done, calls = rest.run(trap, **slow)
 
