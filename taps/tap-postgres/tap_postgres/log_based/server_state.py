@@ -147,7 +147,11 @@ class Administration:
             self._psycopg = psycopg.connect(server.conninfo(), autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise connect_error(str(error), where=server.name) from error
-        self.execute("SELECT set_config('lock_timeout', %s, false)", str(server.lock_timeout_ms))
+        # A role that only reads may still make a publication of its own tables.
+        self.execute(
+            "SELECT set_config('lock_timeout', %s, false), set_config('default_transaction_read_only', 'off', false)",
+            str(server.lock_timeout_ms),
+        )
 
     @property
     def is_lost(self) -> bool:
