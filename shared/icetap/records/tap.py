@@ -14,7 +14,7 @@ from icetap.tap import IcetapTap
 from icetap.types import field_from_singer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
     from singer_sdk.streams import Stream
@@ -46,7 +46,7 @@ class RecordTap(IcetapTap):
         rows = self._first_records(found, limit + 1)
         return {
             "stream": found.name,
-            "columns": _columns(found),
+            "columns": _columns(found, found.stream_maps[0].transformed_schema),
             "rows": rows[:limit],
             "more": len(rows) > limit,
         }
@@ -66,7 +66,7 @@ class RecordTap(IcetapTap):
                     "estimated_rows": None,
                     "size_bytes": None,
                     "supported": True,
-                    "columns": _columns(stream),
+                    "columns": _columns(stream, stream.schema),
                 }
                 for stream in streams
             ],
@@ -100,10 +100,10 @@ class RecordTap(IcetapTap):
                     yield message.record
 
 
-def _columns(stream: Stream) -> list[dict[str, Any]]:
+def _columns(stream: Stream, schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     keys = set(stream.primary_keys or ())
     fields: list[pa.Field] = [
-        field_from_singer(name, declared) for name, declared in stream.schema.get("properties", {}).items()
+        field_from_singer(name, declared) for name, declared in schema.get("properties", {}).items()
     ]
     return [
         {

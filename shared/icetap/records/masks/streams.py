@@ -11,6 +11,7 @@ import pyarrow as pa
 from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.mapper import RemoveRecordTransform
 
+from icetap.errors import ConfigurationError
 from icetap.records.masks.checking import refuse_unmatched
 from icetap.records.masks.dicts import JSON_TEXT, masked_jsonschema, masked_record
 from icetap.records.masks.plan import Plan
@@ -20,6 +21,7 @@ from icetap.types import KIND, schema_from_singer
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from singer_sdk.helpers.types import Context
     from singer_sdk.mapper import StreamMap
     from singer_sdk.streams import Stream
 
@@ -70,10 +72,28 @@ def mask_streams(tap: IcetapTap) -> None:
             stream.name, masked_jsonschema(selected, plan), stream.primary_keys
         )
         if not tap.masks_itself(stream):
+            _keep_out_of_state(stream, plan)
             tap.mapper.stream_maps[stream.name] = [
                 each if isinstance(each, RemoveRecordTransform) else _masked(each, plan, columns)
                 for each in tap.mapper.stream_maps[stream.name]
             ]
+
+
+def _keep_out_of_state(stream: Stream, plan: Plan) -> None:
+    """Let a stream stop before a STATE would hold, as the context of a bookmark, what a mask hides."""
+    partition_of = stream._get_state_partition_context  # noqa: SLF001 - the SDK has no public name for it
+
+    def checked(context: Context | None) -> Context | None:
+        partition = partition_of(context)
+        hidden = sorted(plan.names & set(partition or ()))
+        if hidden:
+            raise ConfigurationError(
+                f"stream '{stream.name}' keeps a bookmark for each '{hidden[0]}', which 'masks' hides: the state would "
+                f"hold it. Except the column, '{hidden[0]}: keep', or deselect the stream."
+            )
+        return partition
+
+    stream._get_state_partition_context = checked  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _masked(inner: StreamMap, plan: Plan, columns: pa.Schema) -> Any:
