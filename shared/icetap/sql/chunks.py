@@ -55,6 +55,7 @@ class Readers:
         memory_bytes: So much may wait; one batch per reader comes on top.
         is_transient: Whether a new connection may help after an error.
         new_retries: Makes what waits between attempts; None lets the first error end the reading.
+        closes: Whether connections are closed at the end, because they are the readers' own.
     """
 
     count: int
@@ -63,6 +64,7 @@ class Readers:
     memory_bytes: int
     is_transient: Callable[[BaseException], bool]
     new_retries: Callable[[Callable[[], None]], Retries] | None
+    closes: bool = True
 
 
 def in_order(
@@ -221,6 +223,8 @@ class _Reading:
     def _close(self, connection: Connection) -> None:
         with self._changed:
             self._connections.discard(connection)
+        if not self._readers.closes:
+            return
         with contextlib.suppress(Exception):  # it may be lost already
             connection.close()
 

@@ -59,6 +59,7 @@ class Table:
 
     `source` is the quoted FROM item. `key` holds the columns that are unique and never null.
     `position` names quoted expressions by which a full read can be ordered and resumed, cheaply.
+    `estimated_bytes` is what the catalogue says of its size, None where it says nothing.
     """
 
     stream: str
@@ -71,6 +72,7 @@ class Table:
     position: Mapping[str, str] = field(default_factory=dict)
     unsupported: str | None = None
     parameters: tuple[Value, ...] = ()
+    estimated_bytes: int | None = None
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""
@@ -185,6 +187,14 @@ class Dialect(abc.ABC):
             RetriableError: When the source is busy or away.
             SnapshotGoneError: When there is no such snapshot any more.
         """
+
+    def release(self, connection: Connection) -> bool:  # noqa: ARG002 - for dialects
+        """Let go of a connection's snapshot and locks but stay connected; False where it must be closed for that."""
+        return False
+
+    def renew(self, connection: Connection) -> None:
+        """Let a released connection see a new snapshot; whatever it raises, a new connection is made."""
+        raise NotImplementedError
 
     def transient(self, error: BaseException) -> bool:  # noqa: ARG002 - for dialects
         """Say whether a new connection may do what failed on the old one.

@@ -96,25 +96,18 @@ class FullRead:
     def _attempt(self) -> Iterator[Page]:
         """Read what comes after the position, in one snapshot."""
         stream = self._stream
-        connection = self._connect() if self._connect else stream.dialect.connect()
-        is_ours = True
-        try:
+        with stream.session() if self._connect is None else _opened(self._connect) as connection:
             chunks = self._chunks(connection)
             if not chunks:
                 yield from self._in_order(connection)
                 return
             count = min(stream.max_parallel, len(chunks))
             shared = connection.export_snapshot() if count > 1 and self._connect is None else None
-            if self._connect is None and shared is None:
-                is_ours = False  # the one reader closes it
-                yield from self._in_chunks(chunks, 1, connect=lambda: connection, may_repeat=False)
+            if count == 1 or (self._connect is None and shared is None):
+                yield from self._in_chunks(chunks, 1, connect=lambda: connection, is_borrowed=True)
             else:
                 connect = self._connect or functools.partial(stream.dialect.connect, shared)
-                yield from self._in_chunks(chunks, count, connect=connect, may_repeat=True)
-        finally:
-            if is_ours:
-                with contextlib.suppress(Exception):  # it may be lost already
-                    connection.close()
+                yield from self._in_chunks(chunks, count, connect=connect, is_borrowed=False)
 
     # --- in chunks ----------------------------------------------------------------------------------
 
@@ -125,7 +118,7 @@ class FullRead:
         return stream.dialect.chunks(connection, stream.table, conditions=stream.where, after=self._position)
 
     def _in_chunks(
-        self, chunks: Sequence[Chunk], count: int, *, connect: Callable[[], Connection], may_repeat: bool
+        self, chunks: Sequence[Chunk], count: int, *, connect: Callable[[], Connection], is_borrowed: bool
     ) -> Generator[Page, None, None]:
         stream = self._stream
         readers = Readers(
@@ -134,7 +127,8 @@ class FullRead:
             read=self._read_chunk,
             memory_bytes=stream.memory_bytes,
             is_transient=stream.dialect.transient,
-            new_retries=stream.retries if may_repeat else None,
+            new_retries=None if is_borrowed else stream.retries,
+            closes=not is_borrowed,
         )
         try:
             for chunk, rows, is_last in in_order(chunks, readers, check=stream.check_interrupted):
@@ -223,6 +217,16 @@ class FullRead:
                 )
         stream.logger.info("Stream %s: going on where the last run stopped", stream.name)
         return {name: found[name] for name in position}
+
+
+@contextlib.contextmanager
+def _opened(connect: Callable[[], Connection]) -> Iterator[Connection]:
+    connection = connect()
+    try:
+        yield connection
+    finally:
+        with contextlib.suppress(Exception):  # it may be lost already
+            connection.close()
 
 
 class RefusedChunkError(Exception):

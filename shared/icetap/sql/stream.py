@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from typing_extensions import override
 from icetap.columnar.stream import ColumnarStream, Page
 from icetap.errors import ConfigurationError, DataError
 from icetap.settings import did_you_mean
+from icetap.sql.ahead import SMALL_BYTES
 from icetap.sql.chunks import Rows
 from icetap.sql.dialect import Column, RefusedValueError, Selection, Table, Value
 from icetap.sql.full_read import FullRead
@@ -24,6 +24,7 @@ from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from singer_sdk.singerlib import Catalog, CatalogEntry
 
@@ -185,15 +186,17 @@ class SQLStream(ColumnarStream):
             raise ConfigurationError(
                 f"stream '{self.name}' cannot be read: {self.table.unsupported}. Deselect it, or repair it."
             )
+        ahead = self._sql_tap.ahead
         try:
-            yield from self._read_pages()
+            yield from ahead.pages(self) if ahead is not None and ahead.has(self) else self.read_pages()
         except ConfigurationError as error:
             if f"'{self.name}'" in str(error):
                 raise
             # What the database says about a condition or a query names the file only.
             raise ConfigurationError(f"stream '{self.name}': {error}") from error
 
-    def _read_pages(self) -> Iterator[Page]:
+    def read_pages(self) -> Iterator[Page]:
+        """Read what the replication method asks for."""
         if self.replication_method == "INCREMENTAL":
             yield from self._incremental_pages()
         elif self.replication_method == "FULL_TABLE" or self.shares_reader:
@@ -235,7 +238,7 @@ class SQLStream(ColumnarStream):
         is_done = False
         while not is_done:
             try:
-                with self._connected() as connection:
+                with self.session() as connection:
                     read = IncrementalRead(self, connection, bookmark=bookmark)
                     bookmark = self._final_bookmark = read.bookmark
                     for page in read.pages():
@@ -250,14 +253,9 @@ class SQLStream(ColumnarStream):
                     raise
                 retries.wait_after(error)
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        connection = self.dialect.connect()
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(Exception):  # it may be lost already
-                connection.close()
+    def session(self) -> AbstractContextManager[Connection]:
+        """Lend a connection that sees a snapshot of its own."""
+        return self._sql_tap.sessions.lend()
 
     def retries(self, check: Callable[[], None] | None = None) -> Retries:
         """Return what waits between attempts to reach the source."""
@@ -275,6 +273,12 @@ class SQLStream(ColumnarStream):
     def max_parallel(self) -> int:
         """How many connections may read at once."""
         return int(self.config.get("max_parallel", 1))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it may be read whole before it is its turn."""
+        size = self.table.estimated_bytes
+        return size is not None and size < SMALL_BYTES and not self.shares_reader
 
     @property
     def memory_bytes(self) -> int:

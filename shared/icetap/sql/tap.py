@@ -13,11 +13,13 @@ from typing_extensions import override
 from icetap.columnar.lines import record_lines
 from icetap.errors import ConfigurationError, IcetapError, SkippableError
 from icetap.settings import did_you_mean
+from icetap.sql.ahead import TablesAhead
 from icetap.sql.change_log_run import LogBasedRun
 from icetap.sql.change_log_stream import FollowedStream
 from icetap.sql.options import QueryOptions, StreamOptions, is_glob, queries_from_config
 from icetap.sql.queries import replace_bookmark, without_semicolon
 from icetap.sql.retries import Retries
+from icetap.sql.sessions import Sessions
 from icetap.sql.stream import SQLStream
 from icetap.tap import IcetapTap
 
@@ -42,12 +44,18 @@ class SQLTap(IcetapTap, abc.ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         self._left_out: dict[str, str] = {}
+        self.ahead: TablesAhead | None = None
         super().__init__(**kwargs)
 
     @functools.cached_property
     def dialect(self) -> Dialect:
         """The database that the settings name."""
         return self.make_dialect()
+
+    @functools.cached_property
+    def sessions(self) -> Sessions:
+        """The connections that streams borrow."""
+        return Sessions(self.dialect)
 
     @abc.abstractmethod
     def make_dialect(self) -> Dialect:
@@ -125,7 +133,22 @@ class SQLTap(IcetapTap, abc.ABC):
 
     @override
     def _run(self) -> None:
-        super()._run()
+        parallel = int(self.config.get("max_parallel", 1))
+        self.sessions.kept = parallel
+        small = [
+            stream
+            for stream in self.streams.values()
+            if isinstance(stream, SQLStream) and stream.selected and stream.is_small
+        ]
+        if parallel > 1 and len(small) > 1:
+            self.ahead = TablesAhead(small, count=parallel, check=self.check_interrupted)
+            self.ahead.start()
+        try:
+            super()._run()
+        finally:
+            if self.ahead is not None:
+                self.ahead.stop()
+            self.sessions.close()
         if self._left_out:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in self._left_out.items())
             raise SkippableError(

@@ -38,7 +38,9 @@ SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
            AND has_table_privilege(c.oid, 'SELECT') AS has_blocks,
        c.relrowsecurity AND row_security_active(c.oid) AS is_filtered,
        a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-       coalesce(has_column_privilege(c.oid, a.attnum, 'SELECT'), false), a.attnum::int4
+       coalesce(has_column_privilege(c.oid, a.attnum, 'SELECT'), false), a.attnum::int4,
+       CASE WHEN c.relkind IN ('r', 'm') THEN greatest(c.relpages::int8 * current_setting('block_size')::int8,
+           pg_stat_get_live_tuples(c.oid) * 100) END
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am AS m ON m.oid = c.relam
@@ -83,6 +85,7 @@ class _ColumnRow:
     not_null: bool
     is_readable: bool
     number: int
+    estimated_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,7 @@ def _table(rows: Sequence[_ColumnRow], types: TypeTable, keys: Iterable[tuple[in
         key=key,
         position=_position(columns, key, has_blocks=first.has_blocks),
         unsupported=None if columns else "it has no columns",
+        estimated_bytes=first.estimated_bytes,
     )
 
 

@@ -104,6 +104,17 @@ class Connection:
             finally:
                 self._running = None
 
+    def release(self) -> None:
+        """End the transaction, with its snapshot and its locks."""
+        with self._translated():
+            self._adbc.rollback()
+
+    def renew(self) -> None:
+        """Begin to read a new snapshot."""
+        for statement in begin_statements(None):
+            self._execute(statement)
+        self._execute(self._server.session_sql())
+
     def cancel(self) -> None:
         """Ask the server to stop what runs, from another thread."""
         running = self._running

@@ -66,6 +66,17 @@ class PostgresDialect(Dialect):
         return PsycopgConnection(self.server, snapshot)
 
     @override
+    def release(self, connection: Any) -> bool:
+        if not isinstance(connection, Connection):
+            return False
+        connection.release()
+        return True
+
+    @override
+    def renew(self, connection: Any) -> None:
+        connection.renew()
+
+    @override
     def transient(self, error: BaseException) -> bool:
         return isinstance(error, RetriableError)
 

@@ -206,15 +206,15 @@ def test_the_victim_of_a_deadlock_reads_again(database, sync):
     assert sorted(ids_of(output, "public-joined")) == IDS
 
 
-def test_a_session_that_an_administrator_ends_is_made_anew(orders, sync):
+def test_a_session_that_an_administrator_ends_is_made_anew(orders, sync, caplog):
     end = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'icetap%' "
-        "AND datname = current_database() AND state = 'active'"
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'icetap%' AND datname = current_database()"
     )
-    watch = _once(lambda: orders.execute(end) != [], lambda: None)
-    output = sync(orders, max_parallel=2)
-    watch.join()
+    with _gate(orders.server.port, after_bytes=400_000, act=lambda: orders.execute(end), cuts=False) as port:
+        output = sync(orders, port=port, max_parallel=2)
 
+    assert "attempt 2 of 6 follows" in caplog.text
     assert set(ids_of(output)) == set(IDS)
 
 
@@ -236,7 +236,7 @@ def test_a_password_that_changes_in_the_middle(database, sync, tmp_path, has_com
         source.execute("ALTER ROLE temp PASSWORD 'second-one'")
         file.write_text("second-one")
 
-    with _gate(source.server.port, after_bytes=700_000, before_cut=change) as port:
+    with _gate(source.server.port, after_bytes=700_000, act=change) as port:
         output = sync(source, port=port, user="temp", **sign_in, max_parallel=1, may_fail=True)
     source.execute("DROP OWNED BY temp", "DROP ROLE temp")
 
@@ -343,15 +343,15 @@ def _locked(source, statement, *, seconds):
 
 
 @contextlib.contextmanager
-def _gate(port, *, after_bytes, before_cut):
-    """Cut one connection, after something was done."""
+def _gate(port, *, after_bytes, act, cuts=True):
+    """Do something once a connection has brought so many bytes, and then cut it."""
 
     class Proxy(LossyProxy):
         def _takes_one(self):
             is_one = super()._takes_one()
             if is_one:
-                before_cut()
-            return is_one
+                act()
+            return is_one and cuts
 
     with Proxy(port, after_bytes=after_bytes) as proxy:
         yield proxy.port
