@@ -234,21 +234,24 @@ def _column(
         hint=reading,
     )
     if options.reads_text:
-        if from_text is None:
-            return column  # both drivers give its text
-        return replace(
-            column,
-            expressions=(reading.text_expression.format(read),),
-            decode=lambda arrays: from_text(arrays[0]),
+        return (
+            column
+            if from_text is None
+            else _of_texts(column, reading.text_expression.format(read), from_text)
         )
-    if reading.list_binary is not None and reading.dimensions is not None:
-        as_list = reading.list_binary
-        return replace(
-            column,
-            expressions=(read, reading.dimensions.format(read)),
-            decode=lambda arrays: as_list(arrays[0], arrays[1]),
-        )
-    return column
+    if reading.list_binary is None or reading.dimensions is None:
+        return column
+    as_list = reading.list_binary
+    return replace(
+        column,
+        expressions=(read, reading.dimensions.format(read)),
+        decode=lambda arrays: as_list(arrays[0], arrays[1]),
+    )
+
+
+def _of_texts(column: Column, expression: str, from_text: Decoder) -> Column:
+    """Return the column as a driver reads it that gives the server's own texts."""
+    return replace(column, expressions=(expression,), decode=lambda arrays: from_text(arrays[0]))
 
 
 def quoted(name: str) -> str:
