@@ -17,20 +17,20 @@ TABLES = (
     "CREATE TABLE marks (id bigint PRIMARY KEY, note text, updated_at timestamptz NOT NULL)",
     "CREATE INDEX ON marks (updated_at)",
 )
-ROWS = (
-    "SELECT id, name, amount::text, (extract(epoch FROM seen_at) * 1000000)::bigint, md5(big), n FROM rows",
-    "SELECT id, name, amount::VARCHAR, epoch_us(seen_at), md5(big), n FROM t",
-)
-"""The same rows as PostgreSQL and as DuckDB tell them."""
-NOTES = ("SELECT a, b FROM notes", "SELECT a, b, _sdc_deleted_at IS NOT NULL FROM t")
-MARKS = ("SELECT id, note FROM marks", "SELECT id, note FROM t")
-
 OPEN_SECONDS = 6.0
 """A transaction stays open for so long at most: what INCREMENTAL can see is within its lookback."""
 
 
 class RandomWriter(threading.Thread):
     """Changes three tables from several sessions until `settle`; read LOG_BASED are `rows` and `notes`."""
+
+    ROWS = (
+        "SELECT id, name, amount::text, (extract(epoch FROM seen_at) * 1000000)::bigint, md5(big), n FROM rows",
+        "SELECT id, name, amount::VARCHAR, epoch_us(seen_at), md5(big), n FROM t",
+    )
+    """The same rows as PostgreSQL and as DuckDB tell them."""
+    NOTES = ("SELECT a, b FROM notes", "SELECT a, b, _sdc_deleted_at IS NOT NULL FROM t")
+    MARKS = ("SELECT id, note FROM marks", "SELECT id, note FROM t")
 
     def __init__(self, server: Postgres, database: str, *, seed: str, size: int, truncates: bool) -> None:
         super().__init__(name="writer", daemon=True)

@@ -1,19 +1,15 @@
 """A writer that changes PostgreSQL at random while the pipeline is killed again and again: the tables end up equal."""
 
 import random
-import signal
 import uuid
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import pytest
 
-from . import lake
-from .pipes import BIN, Kill, Pipe
-from .random_writer import MARKS, NOTES, ROWS, RandomWriter
+from .following import LANES, Following
+from .pipes import BIN, Pipe
+from .random_writer import RandomWriter
 
-LANES = {"record": {}, "arrow": {"batch_config": {"encoding": {"format": "arrow"}}}}
 STREAMS = {
     "public-rows": {"replication_method": "LOG_BASED"},
     "public-notes": {"replication_method": "LOG_BASED"},
@@ -24,55 +20,6 @@ STREAMS = {
     },
 }
 SIZE = 300
-
-
-@dataclass
-class Following:
-    """A pipeline that follows a database, and what was done to it."""
-
-    pipe: Pipe
-    writer: RandomWriter
-    rng: random.Random
-    is_record_lane: bool
-    story: list[str] = field(default_factory=list)
-    kills: int = 0
-
-    def run_and_kill(self, runs: int) -> None:
-        for _ in range(runs):
-            start = self.pipe.state
-            kill = Kill(
-                self.rng.choice(["tap", "target", "both"]),
-                self.rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
-                self.rng.randrange(1, 400 if self.is_record_lane else 12),
-                self.rng.choice([0, self.rng.random() * 0.05, self.rng.random() * 0.3]),
-            )
-            ran = self.pipe.run(kill=None if self.rng.random() < 0.2 else kill)
-            if ran.killed and kill.whom == "both":
-                kept = self.rng.randrange(0, len(ran.states) + 1)
-                self.pipe.state = [start, *ran.states][kept]
-            self.kills += ran.killed
-            self.story.append(f"{kill}: hit {ran.killed}, tap {ran.tap}, target {ran.target}")
-            assert ran.killed or ran.is_good, self.told(ran.log)
-
-    def compare(self) -> None:
-        """Let the pipeline come to its end, and compare row by row."""
-        self.writer.settle()
-        for _ in range(2):
-            ran = self.pipe.run()
-            assert ran.is_good, self.told(ran.log)
-        for table, (source, loaded) in {"public_rows": ROWS, "public_marks": MARKS}.items():
-            found = lake.query(self.pipe.warehouse, table, loaded)
-            difference = lake.differences(self.writer.rows(source), found)
-            assert not difference, self.told(f"{table}: {difference}")
-        notes: Counter = Counter()
-        for a, b, is_gone in lake.query(self.pipe.warehouse, "public_notes", NOTES[1]):
-            notes[a, b] += -1 if is_gone else 1
-        difference = lake.differences(self.writer.rows(NOTES[0]), list(notes.elements()))
-        assert not difference, self.told(f"public_notes: {difference}")
-        assert min(notes.values(), default=0) >= 0, self.told("more notes were deleted than were there")
-
-    def told(self, end: str) -> str:
-        return "\n".join([*self.story, f"{self.writer.statements} statements", end[-4000:]])
 
 
 def following(server, folder, lane, *, seed, truncates):
