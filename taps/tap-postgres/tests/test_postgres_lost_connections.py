@@ -212,7 +212,7 @@ def test_a_session_that_an_administrator_ends_is_made_anew(orders, sync, caplog)
         "WHERE application_name LIKE 'icetap%' AND datname = current_database()"
     )
     with _gate(orders.server.port, after_bytes=400_000, act=lambda: orders.execute(end), cuts=False) as port:
-        output = sync(orders, port=port, max_parallel=2)
+        output = sync(orders, port=port, max_parallel=1)
 
     assert "attempt 2 of 6 follows" in caplog.text
     assert set(ids_of(output)) == set(IDS)
