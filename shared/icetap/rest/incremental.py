@@ -185,15 +185,17 @@ class Progress:
         """Say whether a value is smaller than one that was seen already."""
         return self._max is not None and dates.is_before(value, self._max)
 
-    def bookmark(self, *, complete_to: Cursor | None = None) -> dict[str, Any]:
-        """Return the stream's part of the state.
+    def complete(self, window: Window) -> None:
+        """Take note that a window was read to its end: the bookmark moves there, even without records."""
+        reached = window.end if not window.is_last else None
+        if window.is_last and self.key == SYNC_TIME:
+            reached = self.now
+        if reached is not None:
+            self.see(reached)
 
-        Args:
-            complete_to: The end of a window that is read completely; the bookmark moves there even without records.
-        """
+    def bookmark(self) -> dict[str, Any]:
+        """Return the stream's part of the state."""
         reached = self._max
-        if complete_to is not None and (reached is None or dates.is_before(reached, complete_to)):
-            reached = complete_to
         if isinstance(reached, datetime):
             reached = min(reached, self.now)
         if reached is None or (self._found is not None and dates.is_before(reached, self._found)):

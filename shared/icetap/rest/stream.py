@@ -140,8 +140,8 @@ class RestStream(Stream):
                 bookmark = self._bookmark_within(page.records) if is_alone else self._see(page.records)
                 yield replace(page, bookmark=bookmark)
             if self.progress and self.parent is None:
-                end = None if window.is_last else window.end
-                yield RecordPage([], self.progress.bookmark(complete_to=end))
+                self.progress.complete(window)
+                yield RecordPage([], self.progress.bookmark())
 
     def pages_of(self, part: Part) -> Iterator[RecordPage]:
         """Yield the records of one part, page by page, as they are emitted."""
@@ -295,6 +295,9 @@ class RestStream(Stream):
         """
         self.started_at = time.monotonic()
         self.requests = 0
+        self._known_schema = (
+            None  # the state, which remembers columns, was not there when it was first asked for
+        )
         if self.selected:
             self.output = RecordOutput(self, self.rest_tap.messages)
         if self.incremental is not None and self.replication_method == "INCREMENTAL":

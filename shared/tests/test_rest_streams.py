@@ -1,0 +1,602 @@
+"""Streams of the REST engine: bookmarks, windows, parents, schemas that grow, values that keep their digits."""
+
+import copy
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from icetap.errors import DataError, StateError
+from icetap.rest import (
+    CursorPaging,
+    ErrorRule,
+    Filter,
+    Format,
+    Incremental,
+    LinkPaging,
+    Match,
+    Next,
+    NoPaging,
+    PagePaging,
+    RecordRules,
+    Size,
+    query,
+)
+from icetap.testing.api import FakeApi, Reply, Table
+from icetap.testing.api.tables import by_cursor
+from icetap.testing.in_process import discover
+
+from .rest_tap import read, tap_of, things
+
+PAGE = PagePaging(page=query("page"), size=Size(query("size"), 5))
+SINCE = Incremental(replication_key="at", start=query("since"))
+
+
+@pytest.fixture
+def api():
+    with FakeApi() as server:
+        yield server
+
+
+def serve(api, rows, **extra):
+    """The stream `things` from a list that may change."""
+
+    def answer(call):
+        since = call.param("since")
+        found = [row for row in rows if not since or row.get("at", "9") >= since]
+        return {"data": found if call.param("page", "1") == "1" else [], **extra}
+
+    api.route("GET", "/things", answer)
+
+
+def bookmark(run, stream="things"):
+    return run.state["bookmarks"][stream]
+
+
+# --- bookmarks --------------------------------------------------------------------------------------
+
+
+def test_the_bookmark_is_the_largest_value_seen_and_canonical(api):
+    serve(api, [{"id": 1, "at": "2026-01-03T01:00:00+01:00"}, {"id": 2, "at": "2026-01-02T00:00:00.5Z"}])
+
+    run = read(api, things(PAGE, incremental=SINCE)).good()
+
+    assert bookmark(run) == {"replication_key": "at", "replication_key_value": "2026-01-03T00:00:00.000000Z"}
+    assert run.records("things")[0]["at"] == "2026-01-03T01:00:00+01:00", "the record itself is not changed"
+
+
+def test_the_next_run_asks_from_the_bookmark_less_the_lookback_on(api):
+    serve(api, [{"id": 1, "at": "2026-01-03T00:00:00Z"}])
+    stream = things(PAGE, incremental=SINCE)
+    state = read(api, stream).good().state
+
+    read(api, stream, state=state, lookback_seconds=3600).good()
+
+    assert api.calls[-2].param("since") == "2026-01-02T23:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "hours", [-5, 5], ids=["the server's clock is behind", "the server's clock is ahead"]
+)
+def test_a_bookmark_is_never_later_than_the_servers_time(api, hours):
+    """A record with a time of the future does not hide what is written until then."""
+    api.skew = timedelta(hours=hours)
+    serve(api, [{"id": 1, "at": "2030-01-01T00:00:00Z"}])
+
+    found = bookmark(read(api, things(PAGE, incremental=SINCE)).good())["replication_key_value"]
+
+    assert datetime.fromisoformat(found) <= min(api.now(), datetime.now(UTC))
+
+
+def test_a_killed_run_of_an_unordered_stream_has_moved_no_bookmark(api):
+    """The second page does not come; what the first one had is not the last that was missing."""
+    rows = [{"id": n, "at": f"2026-01-0{9 - n}T00:00:00Z"} for n in range(1, 6)]
+    api.route(
+        "GET", "/things", lambda call: {"data": rows} if call.param("page") == "1" else Reply(b"", status=400)
+    )
+
+    run = read(api, things(PAGE, incremental=SINCE))
+
+    assert run.error is not None
+    assert "things" not in run.state["bookmarks"]
+
+
+def test_an_ordered_stream_goes_on_where_it_was_killed(api):
+    rows = [{"id": n, "at": f"2026-01-0{n}T00:00:00Z"} for n in range(1, 6)]
+    stream = things(PAGE, incremental=Incremental(replication_key="at", start=query("since"), order="asc"))
+    api.route(
+        "GET", "/things", lambda call: {"data": rows} if call.param("since") == "" else Reply(b"", status=400)
+    )
+
+    run = read(api, stream)
+
+    assert bookmark(run)["replication_key_value"] == "2026-01-05T00:00:00.000000Z"
+
+
+def test_an_order_that_is_not_kept_ends_the_run(api):
+    serve(api, [{"id": 1, "at": "2026-01-02T00:00:00Z"}, {"id": 2, "at": "2026-01-01T00:00:00Z"}])
+    stream = things(PAGE, incremental=Incremental(replication_key="at", start=query("since"), order="asc"))
+
+    run = read(api, stream)
+
+    assert isinstance(run.error, DataError)
+    assert "order: asc" in str(run.error)
+
+
+def test_newest_first_ends_where_the_last_run_began(api):
+    rows = [{"id": n, "at": f"2026-01-{30 - n:02}T00:00:00Z"} for n in range(20)]
+    api.route("GET", "/things", lambda call: {"data": rows[(int(call.param("page")) - 1) * 5 :][:5]})
+    stream = things(PAGE, incremental=Incremental(replication_key="at", order="desc", filter="client"))
+    state = {
+        "bookmarks": {
+            "things": {"replication_key": "at", "replication_key_value": "2026-01-24T00:00:00.000000Z"}
+        }
+    }
+
+    run = read(api, stream, state=state).good()
+
+    assert [record["id"] for record in run.records("things")] == [0, 1, 2, 3, 4, 5, 6]
+    assert len(api.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("record_format", "value", "emitted", "kept"),
+    [
+        pytest.param(
+            ("timestamp",),
+            1767225600,
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.000000Z",
+            id="Unix seconds",
+        ),
+        pytest.param(
+            ("timestamp_ms",),
+            1767225600123,
+            "2026-01-01T00:00:00.123000Z",
+            "2026-01-01T00:00:00.123000Z",
+            id="milliseconds",
+        ),
+        pytest.param(
+            ("%d/%m/%Y %H:%M",),
+            "02/01/2026 03:04",
+            "2026-01-02T03:04:00Z",
+            "2026-01-02T03:04:00.000000Z",
+            id="a pattern",
+        ),
+        pytest.param(
+            ("timestamp", "iso8601"),
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.000000Z",
+            id="two",
+        ),
+    ],
+)
+def test_cursors_in_other_formats_become_times(api, record_format, value, emitted, kept):
+    serve(api, [{"id": 1, "at": value}])
+
+    run = read(
+        api, things(PAGE, incremental=Incremental(replication_key="at", record_format=record_format))
+    ).good()
+
+    assert run.records("things")[0]["at"] == emitted
+    assert bookmark(run)["replication_key_value"] == kept
+
+
+def test_numbers_stay_numbers_where_the_schema_says_so(api):
+    serve(api, [{"id": 1, "at": 1767225600}])
+    properties = {"id": {"type": "integer"}, "at": {"type": "integer"}}
+    incremental = Incremental(
+        replication_key="at", record_format=("timestamp",), start=query("since"), start_format="timestamp"
+    )
+
+    run = read(api, things(PAGE, incremental=incremental, properties=properties)).good()
+    api.route("GET", "/things", lambda _: {"data": []})
+    read(api, things(PAGE, incremental=incremental, properties=properties), state=run.state).good()
+
+    assert bookmark(run)["replication_key_value"] == 1767225600
+    assert api.calls[-1].param("since") == "1767225600"
+
+
+def test_a_cursor_of_another_format_ends_the_run_without_its_value(api):
+    serve(api, [{"id": 1, "at": "2026-01-02 of my diary"}])
+
+    run = read(api, things(PAGE, incremental=SINCE))
+
+    assert isinstance(run.error, DataError)
+    assert "'at'" in str(run.error)
+    assert "diary" not in run.log
+
+
+def test_a_foreign_bookmark_is_refused(api):
+    serve(api, [])
+    state = {"bookmarks": {"things": {"replication_key": "at", "replication_key_value": "abc"}}}
+
+    assert isinstance(read(api, things(PAGE, incremental=SINCE), state=state).error, StateError)
+
+
+def test_windows_are_half_open_and_each_moves_the_bookmark(api):
+    asked = []
+
+    def answer(call):
+        asked.append((call.param("since"), call.param("until")))
+        return {"data": []}
+
+    api.route("GET", "/things", answer)
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=25)
+    incremental = Incremental(
+        replication_key="at",
+        start=query("since"),
+        end=query("until"),
+        window=timedelta(days=10),
+        initial=start.isoformat(),
+    )
+
+    run = read(api, things(NoPaging(), incremental=incremental)).good()
+
+    days = [(start + timedelta(days=days)).isoformat().replace("+00:00", "Z") for days in (0, 10, 20)]
+    assert asked == [(days[0], days[1]), (days[1], days[2]), (days[2], "")]
+    values = [
+        message["value"]["bookmarks"].get("things", {}).get("replication_key_value")
+        for message in run.of_type("STATE")
+    ]
+    assert [datetime.fromisoformat(value) for value in values[1:]] == [
+        start + timedelta(days=10),
+        start + timedelta(days=20),
+    ]
+
+
+def test_an_api_that_filters_by_a_time_that_records_lack_gets_the_runs_own(api):
+    serve(api, [{"id": 1}])
+    stream = things(PAGE, incremental=Incremental(start=query("since")))
+
+    run = read(api, stream).good()
+
+    assert set(run.records("things")[0]) == {"id", "_sync_time"}
+    api.route("GET", "/things", lambda _: {"data": []})
+    read(api, stream, state=run.state).good()
+    assert api.calls[-1].param("since")[:19] == bookmark(run)["replication_key_value"][:19]
+
+
+# --- full reads -------------------------------------------------------------------------------------
+
+
+def test_a_full_read_ends_with_its_version(api):
+    serve(api, [{"id": 1}])
+
+    run = read(api, things(PAGE)).good()
+
+    (record,), (end,) = run.of_type("RECORD"), run.of_type("ACTIVATE_VERSION")
+    assert record["version"] == end["version"] == bookmark(run)["version"]
+
+
+def test_an_empty_full_read_says_so_twice(api):
+    serve(api, [])
+
+    assert len(read(api, things(PAGE)).good().of_type("ACTIVATE_VERSION")) == 2
+
+
+def test_a_skipped_parent_is_counted_and_makes_the_read_incomplete(api):
+    api.route("GET", "/things", lambda _: {"data": [{"id": 1}, {"id": 2}, {"id": 3}]})
+    api.route(
+        "GET",
+        "/things/{id}/parts",
+        lambda call: Reply({}, status=404) if call.groups["id"] == "2" else {"data": [{"id": 7}]},
+    )
+    parent = things(NoPaging(), child_context={"thing_id": "$.id"})
+    gone = ErrorRule(Match(status=[404]), "skip", "the thing is gone")
+    child = things(
+        NoPaging(),
+        name="parts",
+        path="/things/{thing_id}/parts",
+        parent="things",
+        primary_keys=("thing_id", "id"),
+        errors=[gone],
+    )
+
+    run = read(api, tap=tap_of(parent, child)).good()
+
+    assert [record["thing_id"] for record in run.records("parts")] == [1, 3]
+    assert [message["stream"] for message in run.of_type("ACTIVATE_VERSION")] == ["things"]
+    assert "Stream parts: 1 parts skipped: the thing is gone" in run.log
+
+
+# --- parents ----------------------------------------------------------------------------------------
+
+
+def test_grandchildren_inherit_contexts_and_each_has_pages_of_its_own(api):
+    """Parents with no, one and three pages of children: nobody's pages are another's."""
+    counts = {1: 0, 2: 1, 3: 3}
+    api.route("GET", "/a", lambda _: [{"id": n} for n in counts])
+
+    def children(call):
+        page, owner = int(call.param("page")), int(call.groups["a"])
+        return [{"id": owner * 10 + page}] if page <= counts[owner] else []
+
+    api.route("GET", "/a/{a}/b", children)
+    api.route("GET", "/a/{a}/b/{b}/c", lambda call: [{"id": 1, "of": call.groups["b"]}])
+    pages = PagePaging(page=query("page"))
+    common = {"records_jsonpath": "$", "properties": None}
+    a = things(NoPaging(), name="a", path="/a", child_context={"a_id": "$.id"}, **common)
+    b = things(pages, name="b", path="/a/{a_id}/b", parent="a", child_context={"b_id": "$.id"}, **common)
+    c = things(
+        NoPaging(),
+        name="c",
+        path="/a/{a_id}/b/{b_id}/c",
+        parent="b",
+        primary_keys=("a_id", "b_id", "id"),
+        **common,
+    )
+
+    run = read(api, tap=tap_of(c, b, a)).good()
+
+    assert [record["id"] for record in run.records("b")] == [21, 31, 32, 33]
+    assert [(record["a_id"], record["b_id"]) for record in run.records("c")] == [
+        (2, 21),
+        (3, 31),
+        (3, 32),
+        (3, 33),
+    ]
+    assert len(run.of_type("SCHEMA")) == 3
+
+
+def test_partitions_are_each_read(api):
+    api.route("GET", "/things", lambda call: {"data": [{"id": 1 if call.param("region") == "us" else 2}]})
+    stream = things(
+        NoPaging(), partition_by={"region": ["us", "eu"]}, params={"region": "{partition.region}"}
+    )
+
+    assert [record["id"] for record in read(api, stream).good().records("things")] == [1, 2]
+
+
+# --- records and schemas ----------------------------------------------------------------------------
+
+
+def test_numbers_keep_their_digits(api):
+    text = b'{"data":[{"id":9007199254740993,"a":0.10,"b":99999999999999.01,"c":1e400,"d":12345678901234567890123}]}'
+    api.route("GET", "/things", lambda _: Reply(text))
+
+    run = read(api, things(NoPaging(), properties=None)).good()
+
+    line = next(line for line in run.stdout.splitlines() if '"RECORD"' in line)
+    assert (
+        '"id":9007199254740993,"a":0.10,"b":99999999999999.01,"c":1E+400,"d":12345678901234567890123' in line
+    )
+
+
+def test_texts_become_exact_decimals(api):
+    serve(api, [{"id": 1, "total": "120.50"}, {"id": 2, "total": None}])
+    decimal = {"type": ["number", "null"], "x-sql-datatype": "decimal"}
+    stream = things(
+        NoPaging(), convert={"total": "decimal"}, properties={"id": {"type": "integer"}, "total": decimal}
+    )
+
+    run = read(api, stream).good()
+
+    assert '"total":120.50' in run.stdout
+    assert run.records("things")[0]["total"] == Decimal("120.50")
+
+
+def test_a_schema_grows_before_the_first_record_that_needs_it_and_is_remembered(api):
+    pages = [
+        [{"id": 1, "n": 1, "o": {"x": 1}, "gone": None}],
+        [{"id": 2, "n": 1.5, "o": {"x": 1, "y": "new"}}],
+        [],
+    ]
+    api.route("GET", "/things", lambda call: {"data": pages[int(call.param("page")) - 1]})
+    stream = things(PAGE, properties=None)
+
+    run = read(api, stream).good()
+
+    kinds = [(message["type"], message.get("record", {}).get("id")) for message in run.messages]
+    assert [kind for kind in kinds if kind[0] in {"SCHEMA", "RECORD"}] == [
+        ("SCHEMA", None),
+        ("RECORD", 1),
+        ("SCHEMA", None),
+        ("RECORD", 2),
+    ]
+    first, second = (message["schema"]["properties"] for message in run.of_type("SCHEMA"))
+    assert (first["n"]["type"], second["n"]["type"]) == (["integer", "null"], ["number", "null"])
+    assert set(second["o"]["properties"]) == {"x", "y"}
+    assert "gone" not in second
+    catalog = discover(tap_of(stream), {"base_url": api.url})
+    pages[1], pages[0] = [], [{"id": 1, "n": 1, "o": {"x": 1}}]
+    again = read(api, stream, state=run.state).good()
+    assert again.of_type("SCHEMA")[0]["schema"]["properties"] == second
+    assert catalog["streams"][0]["schema"]["properties"] == first
+
+
+def test_a_null_without_a_type_waits_for_a_value(api):
+    serve(
+        api, [{"id": 1, "later": None, "o": {"x": 1, "y": None}}, {"id": 2, "later": None, "o": {"x": None}}]
+    )
+
+    run = read(api, things(NoPaging(), properties=None)).good()
+
+    assert run.records("things") == [{"id": 1, "o": {"x": 1}}, {"id": 2, "o": {"x": None}}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "records"),
+    [("evolve", [{"id": 1}, {"id": 2, "new": "x"}]), ("discard", [{"id": 1}, {"id": 2}]), ("freeze", None)],
+)
+def test_new_fields_follow_the_policy(api, policy, records):
+    serve(api, [{"id": 1}, {"id": 2, "new": "x"}])
+
+    run = read(api, things(NoPaging(), properties={"id": {"type": "integer"}}), schema_policy=policy)
+
+    if records is None:
+        assert isinstance(run.error, DataError)
+        assert "'new'" in str(run.error)
+    else:
+        assert run.good().records("things") == records
+
+
+@pytest.mark.parametrize(
+    "record",
+    [pytest.param({"id": None, "at": None}, id="null"), pytest.param({"at": None}, id="missing")],
+)
+def test_a_record_without_its_key_follows_on_rejected(api, record):
+    serve(api, [record, {"id": 2}])
+
+    refused = read(api, things(NoPaging()))
+    skipped = read(api, things(NoPaging()), on_rejected="skip").good()
+
+    assert isinstance(refused.error, DataError)
+    assert [each["id"] for each in skipped.records("things")] == [2]
+    assert "1 records left out: the key 'id' is missing or null" in skipped.log
+
+
+def test_declared_rules_filter_add_rename_and_drop(api):
+    rows = [{"id": 1, "s": "draft"}, {"id": 2, "s": "done", "pdf": "…", "n": {"code": "x"}}]
+    serve(api, rows, meta={"at": "noon"})
+    rules = RecordRules(
+        filter=[Filter(field="s", not_among=["draft"])],
+        add={"as_of": "{response.meta.at}", "code": "{record.n.code}", "none": "{record.zz}"},
+        rename={"s": "status"},
+        drop=["pdf", "n"],
+    )
+
+    run = read(api, things(NoPaging(), rules=rules, properties=None)).good()
+
+    assert run.records("things") == [{"id": 2, "status": "done", "as_of": "noon", "code": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        pytest.param("jsonl", b'{"id":1}\n\n{"id":2}\n', id="JSON lines"),
+        pytest.param("csv", b"\xef\xbb\xbfid,name\n1,a\n2,b\n", id="CSV with a byte order mark"),
+        pytest.param("xml", b"<r><t><id>1</id></t><t><id>2</id></t></r>", id="XML"),
+    ],
+)
+def test_other_formats_are_read(api, name, body):
+    api.route("GET", "/things", lambda _: Reply(body, media_type="text/plain"))
+    path = "$.r.t[*]" if name == "xml" else "$[*]"
+
+    run = read(api, things(NoPaging(), format=Format(name), records_jsonpath=path, properties=None)).good()
+
+    assert [int(record["id"]) for record in run.records("things")] == [1, 2]
+
+
+def test_masks_hold_for_columns_that_come_later(api):
+    pages = [
+        [{"id": 1, "email": "ada@example.org"}],
+        [{"id": 2, "email": "bob@example.org", "phone": "123456789"}],
+        [],
+    ]
+    api.route("GET", "/things", lambda call: {"data": pages[int(call.param("page")) - 1]})
+
+    run = read(api, things(PAGE, properties=None), masks={"things": {"email": "redact", "ph*": "redact"}})
+
+    for told in ("ada@", "bob@", "123456789"):
+        assert told not in run.stdout + run.log
+
+
+def test_flattening_gives_flat_columns(api):
+    serve(api, [{"id": 1, "o": {"x": 1, "y": {"z": "deep"}}}])
+
+    run = read(
+        api, things(NoPaging(), properties=None), flattening_enabled=True, flattening_max_depth=3
+    ).good()
+
+    assert run.records("things") == [{"id": 1, "o__x": 1, "o__y__z": "deep"}]
+    assert set(run.of_type("SCHEMA")[-1]["schema"]["properties"]) == {"id", "o__x", "o__y__z"}
+
+
+# --- a source that changes while it is read ---------------------------------------------------------
+
+
+class Moving:
+    """Records whose pages move: each request may find some changed, with equal times, late times and a foreign clock."""
+
+    def __init__(self, api, seed, *, style):
+        self.rng = random.Random(seed)
+        self.api, self.style = api, style
+        self.clock = datetime(2026, 1, 1, tzinfo=UTC)
+        self.next_id = 0
+        self.table = Table(order="at" if style == "page" else "-created")
+        for _ in range(60):
+            self.add()
+        api.route("GET", "/things", self.answer)
+
+    def tick(self):
+        """A new time, often the same as before; sometimes a late one, within the lookback."""
+        self.clock += timedelta(seconds=self.rng.choice([0, 0, 1, 7]))
+        late = self.rng.choice([0, 0, 0, 30])
+        return (self.clock - timedelta(seconds=late)).isoformat().replace("+00:00", "Z")
+
+    def add(self):
+        self.next_id += 1
+        at = self.tick()
+        self.table.put({"id": self.next_id, "at": at, "created": self.next_id, "n": 0})
+
+    def churn(self):
+        for _ in range(self.rng.randrange(3)):
+            row = self.table.records[self.rng.randrange(1, self.next_id + 1)]
+            self.table.put({**row, "at": self.tick(), "n": row["n"] + 1})
+        if self.rng.random() < 0.3:
+            self.add()
+
+    def answer(self, call):
+        keep = self.table.since(call, param="since", field="at")
+        if self.style == "page":
+            page = self.table.page(int(call.param("page")), 5, keep)
+            reply = {"data": copy.deepcopy(page)}
+        else:
+            rows = self.table.rows(keep)
+            found, more = by_cursor(rows, after=call.param("after") or None, size=5)
+            reply = {"data": copy.deepcopy(found), "has_more": more}
+        if self.rng.random() < 0.4:
+            self.churn()
+        return reply
+
+
+def killed(run, rng):
+    """What a target had got, and the last state, when the tap was killed at a random line."""
+    lines = run.stdout.splitlines()
+    lines = lines[: rng.randrange(1, len(lines) + 1)] if rng.random() < 0.5 else lines
+    messages = [json.loads(line) for line in lines]
+    states = [message["value"] for message in messages if message["type"] == "STATE"]
+    return [message["record"] for message in messages if message["type"] == "RECORD"], states[-1]
+
+
+@pytest.mark.parametrize("style", ["page", "cursor"])
+def test_a_table_equals_a_source_that_changes_while_it_is_read(api, style):
+    source = Moving(api, 7, style=style)
+    ordered = Incremental(replication_key="at", start=query("since"), order="asc", lookback_seconds=60)
+    unordered = Incremental(replication_key="at", start=query("since"), lookback_seconds=60)
+    cursor = CursorPaging(token=query("after"), next=Next(last_record="id"), has_more="$.has_more")
+    gone = [ErrorRule(lambda answer: answer.status == 404, "fail")]
+    stream = (
+        things(PAGE, incremental=ordered)
+        if style == "page"
+        else things(cursor, incremental=unordered, errors=gone)
+    )
+    stream.properties = {**stream.properties, "n": {"type": "integer"}, "created": {"type": "integer"}}
+    table, state, rng = {}, None, random.Random(3)
+    for number in range(50):
+        run = read(api, stream, state=state).good()
+        last = number == 49
+        records, state = killed(run, rng) if not last else (run.records("things"), run.state)
+        table |= {record["id"]: record for record in records}
+        source.churn()
+    source.churn = lambda: None
+    table |= {record["id"]: record for record in read(api, stream, state=state).good().records("things")}
+
+    different = [key for key, row in source.table.records.items() if table.get(key) != row]
+    assert different == []
+    assert len(table) == source.next_id
+
+
+def test_links_of_a_page_may_be_relative(api):
+    def answer(call):
+        return {"data": [{"id": 2}]} if call.param("p") else {"data": [{"id": 1}], "next": "?p=2"}
+
+    api.route("GET", "/things", answer)
+
+    run = read(api, things(LinkPaging(next=Next(path="$.next")))).good()
+
+    assert [record["id"] for record in run.records("things")] == [1, 2]
