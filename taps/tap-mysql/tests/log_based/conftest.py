@@ -99,7 +99,7 @@ class Log:
         return [
             {name: record.get(name) for name in loaded.columns}
             for _, (_, record) in sorted(loaded.rows.items())
-            if not record["_sdc_deleted_at"]
+            if not record.get("_sdc_deleted_at")
         ]
 
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
@@ -112,7 +112,7 @@ class Log:
 
 def short(record: dict[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in record.items() if not name.startswith("_sdc_")}
-    return own | ({"gone": True} if record["_sdc_deleted_at"] else {})
+    return own | ({"gone": True} if record.get("_sdc_deleted_at") else {})
 
 
 @pytest.fixture
