@@ -75,6 +75,14 @@ class MySQLConnection:
             for statement in _SNAPSHOT:
                 self._wire.query(statement)
 
+    def release(self) -> bool:
+        """Let go of the snapshot; say whether it can be used again."""
+        self._drop_shared()
+        if self._wire.open:
+            with translated(self._server.where):
+                self._wire.query("COMMIT")
+        return self.is_open
+
     def describe(self, sql: str) -> list[Described]:
         """Return the columns of a statement's result, without running it."""
         with translated(self._server.where):
@@ -160,11 +168,15 @@ class MySQLConnection:
 
     def close(self) -> None:
         """Close; nothing stays open."""
-        if self._snapshots is not None and self._exported is not None:
-            self._snapshots.drop(self._exported)
+        self._drop_shared()
         if self._wire.open:
             with contextlib.suppress(pymysql.Error, OSError):
                 self._wire.close()
+
+    def _drop_shared(self) -> None:
+        if self._snapshots is not None and self._exported is not None:
+            self._snapshots.drop(self._exported)
+            self._exported = None
 
 
 def _plain(array: pa.Array) -> pa.Array:

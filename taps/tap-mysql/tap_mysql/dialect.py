@@ -62,6 +62,14 @@ class MySQLDialect(Dialect):
         return f"{name} {version} ({comment}), {self.server.where}"
 
     @override
+    def release(self, connection: Any) -> bool:
+        return isinstance(connection, MySQLConnection) and connection.release()
+
+    @override
+    def renew(self, connection: Any) -> None:
+        connection.begin()
+
+    @override
     def transient(self, error: BaseException) -> bool:
         return isinstance(error, RetriableError)
 

@@ -26,7 +26,7 @@ LOGGER = logging.getLogger("tap-mysql")
 SCHEMES = ("mysql", "mariadb")
 DEFAULT_PORT = 3306
 SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
-_URL_OPTIONS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
+_URL_OPTIONS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key", "ssl_server_name", "unix_socket")
 _HARMLESS_OPTIONS = frozenset({"charset", "use_unicode", "local_infile"})
 
 # A loader may pause for minutes: the server must not hang up meanwhile (net_write_timeout: 60 s by default).
@@ -53,6 +53,7 @@ class Server:
     unix_socket: str | None
     session_sqls: tuple[str, ...]
     connect_timeout_seconds: int
+    ssl_server_name: str | None = None
     max_parallel: int = 1
     _told: set[str] = field(default_factory=set, repr=False)
 
@@ -89,6 +90,7 @@ class Server:
             unix_socket=given.get("unix_socket"),
             session_sqls=tuple(config.get("session_sqls") or ()),
             connect_timeout_seconds=int(config["connect_timeout_seconds"]),
+            ssl_server_name=given.get("ssl_server_name"),
             max_parallel=int(config.get("max_parallel", 1)),
         )
 
@@ -131,7 +133,9 @@ class Server:
             return {"ssl_disabled": True}
         if self.ssl_mode == "PREFERRED" and not self.ssl_files:
             return {}  # PyMySQL then takes TLS where the server has it
-        return {"ssl": _context(self.ssl_mode, self.ssl_files, name=self.address.host)}
+        return {
+            "ssl": _context(self.ssl_mode, self.ssl_files, name=self.ssl_server_name or self.address.host)
+        }
 
     def _prepare(self, connection: Any) -> None:
         wire.keep_alive(connection)

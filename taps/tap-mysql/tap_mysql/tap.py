@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
@@ -15,80 +15,13 @@ from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_mysql.dialect import MySQLDialect
 from tap_mysql.log_based.binary_log import LOG_SETTINGS, LogOptions
-from tap_mysql.server import DEFAULT_PORT, SSL_MODES, Server
+from tap_mysql.server import DEFAULT_PORT, Server
+from tap_mysql.settings import OWN_SETTINGS, SETTINGS_ELSEWHERE
 from tap_mysql.types import TypeOptions
-from tap_mysql.zero_dates import POLICIES, ZeroDates
+from tap_mysql.zero_dates import ZeroDates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_PEM_EXAMPLE = "/etc/mysql/ca.pem"
-
-_TLS_SETTINGS: dict[str, dict[str, Any]] = {
-    "ssl_mode": {
-        "type": ["string", "null"],
-        "enum": [*SSL_MODES, None],
-        "title": "TLS",
-        "description": "MySQL's own names: `DISABLED`, `PREFERRED` (TLS where the server has it; the default), "
-        "`REQUIRED`, `VERIFY_CA` (signed by `ssl_ca`), `VERIFY_IDENTITY` (and for this host).",
-        "examples": ["VERIFY_IDENTITY"],
-    },
-    "ssl_ca": {
-        "type": ["string", "null"],
-        "title": "Certificate authority",
-        "description": "The authority that signed the server's certificate: a file, or its PEM text. Empty takes "
-        "the system's.",
-        "examples": [_PEM_EXAMPLE],
-    },
-    "ssl_cert": {
-        "type": ["string", "null"],
-        "title": "Client certificate",
-        "description": "For servers that ask for one: a file, or its PEM text.",
-    },
-    "ssl_key": {
-        "type": ["string", "null"],
-        "secret": True,
-        "title": "Client key",
-        "description": "The key of the client's certificate: a file, or its PEM text.",
-    },
-}
-
-_OWN_SETTINGS: dict[str, dict[str, Any]] = {
-    "unix_socket": {
-        "type": ["string", "null"],
-        "title": "Unix socket",
-        "description": "The file of the server's socket, for a server on this machine.",
-        "examples": ["/run/mysqld/mysqld.sock"],
-    },
-    "filter_dbs": {
-        "type": ["string", "array", "null"],
-        "items": {"type": "string"},
-        "title": "Databases (alias)",
-        "description": "Another name for `filter_schemas`; a text lists them with commas.",
-        "examples": ["shop,sales"],
-    },
-    "session_sqls": {
-        "type": ["array", "null"],
-        "items": {"type": "string", "minLength": 1},
-        "title": "Session statements",
-        "description": "Statements that each new connection begins with.",
-        "examples": [["SET SESSION max_statement_time = 600"]],
-    },
-    "tinyint1_is_bool": {
-        "type": "boolean",
-        "default": False,
-        "title": "TINYINT(1) as boolean",
-        "description": "Columns of type TINYINT(1) become booleans; values other than 0 and 1 are then refused.",
-    },
-    "zero_date": {
-        "type": "string",
-        "enum": list(POLICIES),
-        "default": "null",
-        "title": "Zero and invalid dates",
-        "description": "What 0000-00-00, 2024-00-10 or 2017-02-31 becomes: `null` (counted), `epoch` (1970-01-01, "
-        "counted), `string` (all dates become texts), `error` (refused).",
-    },
-}
 
 
 class TapMySQL(SQLTap):
@@ -97,6 +30,7 @@ class TapMySQL(SQLTap):
     name = "tap-mysql"
     package_name = "icetap-tap-mysql"
     setting_aliases: ClassVar[dict[str, str]] = ADDRESS_ALIASES
+    settings_elsewhere: ClassVar[dict[str, str]] = SETTINGS_ELSEWHERE
     refusal_advice = (
         "Invalid dates follow 'zero_date'. Cast the column in a query or a view, or leave such records out, "
         "counted, with 'on_rejected: skip'."
@@ -106,8 +40,7 @@ class TapMySQL(SQLTap):
         "type": "object",
         "properties": {
             **server_settings(scheme="mysql", default_port=DEFAULT_PORT),
-            **_TLS_SETTINGS,
-            **_OWN_SETTINGS,
+            **OWN_SETTINGS,
             **CHANGE_LOG_SETTINGS,
             **LOG_SETTINGS,
             "on_rejected": ON_REJECTED_SETTING,
