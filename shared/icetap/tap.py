@@ -24,7 +24,7 @@ from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, IcetapError
 from icetap.records.masks import MASKS_SETTINGS, Masks
 from icetap.records.masks.streams import mask_streams
-from icetap.secrets import redaction, references, rotating
+from icetap.secrets import redaction, references
 from icetap.settings import check_settings
 
 if TYPE_CHECKING:
@@ -109,7 +109,6 @@ class IcetapTap(Tap, abc.ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         self._signum: int | None = None
-        self.secret_references: dict[str, str] = {}
         self.masks = Masks()
         self._batch_folder: BatchFolder | None = None
         self._batch_folder_is_open = False
@@ -170,20 +169,8 @@ class IcetapTap(Tap, abc.ABC):
         return errors
 
     def _resolve_references(self) -> None:
-        resolved = references.resolve(self._config, self.config_jsonschema)
-        self._config, self.secret_references = resolved.config, resolved.references
+        self._config = references.resolve(self._config, self.config_jsonschema).config
         redaction.REDACTOR.add_settings(self._config, self.config_jsonschema)
-
-    def exchanging(self, setting: str) -> contextlib.AbstractContextManager[rotating.Rotating]:
-        """Hold a credential that its server may replace when it is used, such as an OAuth refresh token.
-
-        Args:
-            setting: The setting, with a point before the name of a nested one.
-        """
-        value: Any = self.config
-        for name in setting.split("."):
-            value = value[name]
-        return rotating.exchanging(setting, value=value, reference=self.secret_references.get(setting))
 
     def check_config(self) -> None:
         """Check what the settings' JSON Schema cannot say.

@@ -35,6 +35,9 @@ from icetap.rest import (
 )
 from icetap.rest.limits import RateLimiter
 from icetap.rest.rules import reset_seconds, wait_seconds
+from icetap.secrets import rotating
+from icetap.secrets.keys import new_key
+from icetap.secrets.store import open_store
 from icetap.testing.api import FakeApi, Reply
 
 from .rest_tap import read, tap_of, things
@@ -302,6 +305,24 @@ def test_a_replaced_refresh_token_is_used_and_told(api, caplog):
     assert asked == ["r1", "another one"]
     assert "has replaced the refresh token" in caplog.text
     assert "another one" not in caplog.text
+
+
+def test_a_replaced_refresh_token_of_the_store_is_written_back_before_it_is_needed(
+    api, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", new_key())
+    monkeypatch.setenv("ICETAP_SECRETS_FILE", str(tmp_path / "secrets.json"))
+    monkeypatch.setitem(rotating.ORIGINS, "r1", "secret://api/refresh")
+    store = open_store()
+    store.set("api/refresh", "what an earlier run left")
+    token_server(api)
+
+    client_of(api, auth=oauth("refresh_token")).get("/things")
+
+    assert [call.form["refresh_token"] for call in api.calls if call.path == "/token"] == [
+        "what an earlier run left"
+    ]
+    assert store.get("api/refresh") == "another one"
 
 
 def test_a_session_signs_in_by_a_call_of_its_own(api):

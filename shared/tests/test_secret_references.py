@@ -1,5 +1,9 @@
 """References in settings become values, in memory alone."""
 
+import multiprocessing
+import os
+import time
+
 import pytest
 
 from icetap.errors import ConfigurationError
@@ -119,27 +123,55 @@ def test_other_stores_come_through_entry_points(monkeypatch):
     assert resolve({"password": "vault://team/db"}, SCHEMA).config == {"password": "value of team/db"}
 
 
-def test_a_replaced_refresh_token_is_stored_before_the_exchange_ends(store):
-    with exchanging("refresh_token", value="stale", reference="secret://prod/password") as token:
-        assert token.value == "s3cret-pa55", "another process may have replaced what this run began with"
-        token.replace("the next one")
+@pytest.fixture
+def resolved(store):
+    return resolve({"password": "secret://prod/password"}, SCHEMA).config["password"]
+
+
+def test_a_replaced_refresh_token_is_stored_before_the_exchange_ends(store, resolved):
+    store.set("prod/password", "replaced by another process")
+
+    with exchanging(resolved) as token:
+        assert token.value == "replaced by another process"
+        assert token.replace("the next one")
         assert open_store().get("prod/password") == "the next one"
+    with exchanging("the next one") as token:
+        assert token.replace("the one after")
+
+    assert open_store().get("prod/password") == "the one after"
 
 
-def test_a_replaced_token_without_a_store_is_reported(caplog):
-    with exchanging("refresh_token", value="written out", reference=None) as token:
-        token.replace("its replacement")
+def test_a_replaced_token_that_is_written_out_is_known_not_to_be_kept():
+    with exchanging("written out") as token:
+        assert not token.replace("its replacement")
 
     assert token.value == "its replacement"
-    assert "refresh_token: secret://NAME" in caplog.text
-    assert "its replacement" not in caplog.text
+    assert REDACTOR.redact("its replacement") == MASK
 
 
-def test_a_token_that_could_not_be_stored_is_not_exchanged(store, monkeypatch):
+def test_a_token_that_could_not_be_stored_is_not_exchanged(resolved, monkeypatch):
     monkeypatch.setenv(KEYS_VARIABLE, new_key())
 
-    with (
-        pytest.raises(ConfigurationError, match="Add that key"),
-        exchanging("refresh_token", value="x", reference="secret://prod/password"),
-    ):
+    with pytest.raises(ConfigurationError, match="Add that key"), exchanging(resolved):
         pytest.fail("the old token would be used up")
+
+
+def test_two_processes_do_not_use_up_each_others_token(store, resolved):
+    """A server that takes each refresh token once: with a race, one of twelve exchanges would be refused."""
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def exchange():
+        for _ in range(4):
+            with exchanging(resolved) as token:
+                results.put(token.value)
+                token.replace(f"{os.getpid()}-{time.monotonic_ns()}")
+
+    processes = [context.Process(target=exchange) for _ in range(3)]
+    for process in processes:
+        process.start()
+    used = [results.get() for _ in range(12)]
+    for process in processes:
+        process.join()
+
+    assert len(set(used)) == 12

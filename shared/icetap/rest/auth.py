@@ -16,6 +16,7 @@ from icetap.rest.failures import NoAccessError
 from icetap.rest.jsonpath import JSONPath
 from icetap.rest.request import Place, Request
 from icetap.secrets.redaction import REDACTOR
+from icetap.secrets.rotating import exchanging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -161,8 +162,8 @@ class _Renewable(Auth):
 class OAuth2(_Renewable):
     """A token from a token endpoint (RFC 6749): client credentials, refresh token or password.
 
-    A refresh token that the server replaces is kept for the run; Singer has no way to write it into the configuration,
-    so the log says when it happened.
+    A refresh token that the server replaces is written back to the secrets store that it came from. One that is written
+    out in the configuration is kept for the run alone, and the log says so.
     """
 
     def __init__(
@@ -205,6 +206,21 @@ class OAuth2(_Renewable):
 
     @override
     def fetch(self, client: Client) -> tuple[str, float | None]:
+        if self._grant != "refresh_token":
+            return self._tokens(client)[:2]
+        with exchanging(self._fields.get("refresh_token", "")) as credential:
+            self._fields["refresh_token"] = credential.value
+            token, lives, replacement = self._tokens(client)
+            if replacement and not credential.replace(replacement):
+                client.logger.warning(
+                    "The server has replaced the refresh token. The one in the settings may be good for no further run. "
+                    "Keep it in the secrets store (`icetap secrets set NAME`), and refer to it: secret://NAME"
+                )
+            self._fields["refresh_token"] = credential.value
+        return token, lives
+
+    def _tokens(self, client: Client) -> tuple[str, float | None, str | None]:
+        """Ask the endpoint; return the token, its life in seconds, and the refresh token that came along."""
         fields = dict(self._fields)
         request = Request(path=self._url, method="POST", is_signed=False)
         if self._client_auth == "basic":
@@ -218,14 +234,9 @@ class OAuth2(_Renewable):
                 f"the token endpoint answered without a token at '{self._token_path.text}'. "
                 "Check the grant and the client's settings."
             )
-        rotated = answer.document.get("refresh_token") if isinstance(answer.document, dict) else None
-        if self._grant == "refresh_token" and rotated and rotated != self._fields.get("refresh_token"):
-            REDACTOR.add(rotated)
-            self._fields["refresh_token"] = rotated
-            client.logger.warning(
-                "The server has replaced the refresh token. The one in the settings may be good for no further run"
-            )
-        return token, _seconds(self._life_path.first(answer.document))
+        replacement = answer.document.get("refresh_token") if isinstance(answer.document, dict) else None
+        lives = _seconds(self._life_path.first(answer.document))
+        return token, lives, replacement if isinstance(replacement, str) else None
 
     @override
     def put_token(self, request: Request, token: str, client: Client) -> None:

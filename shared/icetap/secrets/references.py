@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from icetap.errors import ConfigurationError, IcetapError
 from icetap.secrets.redaction import REDACTOR, is_credential
+from icetap.secrets.rotating import ORIGINS
 from icetap.secrets.store import open_store, project_folder
 from icetap.settings import did_you_mean
 
@@ -103,6 +104,7 @@ class _Walk:
             raise type(error)(f"setting '{path}' is {text}: {error}") from None
         REDACTOR.add(found)
         self.references[path] = text
+        ORIGINS[found] = text
         return _typed(found, schema, path=path, reference=text)
 
     def _object(self, text: str, schema: Mapping[str, Any], *, path: str, is_secret: bool) -> Any:

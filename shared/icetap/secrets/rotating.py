@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,10 @@ from icetap.secrets.store import SecretStore, open_store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOGGER = logging.getLogger("icetap.secrets")
 _SCHEME = "secret://"
+
+ORIGINS: dict[str, str] = {}
+"""Where resolved values came from: value -> reference. Filled by `icetap.secrets.references`."""
 
 
 @dataclass(slots=True)
@@ -24,34 +25,28 @@ class Rotating:
     value: str = field(repr=False)
     """The newest value: another process may have replaced the one that this run began with."""
 
-    setting: str
     _name: str | None = None
     _store: SecretStore | None = field(default=None, repr=False)
 
-    def replace(self, new: str) -> None:
+    def replace(self, new: str) -> bool:
         """Keep the server's replacement, before anything is done with what came along with it.
 
-        A credential that is written in the configuration itself can only be kept for this run; a
-        warning says so, with the way out.
+        Returns:
+            Whether it is kept for the next run: false for a credential that does not come from the store.
         """
         REDACTOR.add(new)
         if new == self.value:
-            return
+            return True
         self.value = new
-        if self._store is not None and self._name is not None:
-            self._store.set(self._name, new)
-            return
-        LOGGER.warning(
-            "The server has replaced the credential of setting '%s', and there is nowhere to keep the new one: "
-            "the next run may be refused. Keep it in the secrets store: `icetap secrets set NAME`, then "
-            "%s: secret://NAME",
-            self.setting,
-            self.setting,
-        )
+        if self._store is None or self._name is None:
+            return False
+        self._store.set(self._name, new)
+        ORIGINS[new] = _SCHEME + self._name
+        return True
 
 
 @contextlib.contextmanager
-def exchanging(setting: str, *, value: str, reference: str | None) -> Iterator[Rotating]:
+def exchanging(value: str) -> Iterator[Rotating]:
     """Hold a credential alone while it is exchanged.
 
     Two processes that use one refresh token at the same time would make each other's useless; so the
@@ -59,20 +54,19 @@ def exchanging(setting: str, *, value: str, reference: str | None) -> Iterator[R
     stored.
 
     Args:
-        setting: The setting's name.
-        value: Its value as resolved at the start of the run.
-        reference: The reference that it came from, None when it is written out.
+        value: The credential as this run has it.
 
     Raises:
         RetriableError: When another process does not finish its exchange.
         ConfigurationError: When the store cannot be read or written with this process's keys; raised
             before the exchange, while the old credential is still good.
     """
+    reference = ORIGINS.get(value)
     if reference is None or not reference.startswith(_SCHEME):
-        yield Rotating(value, setting)
+        yield Rotating(value)
         return
     name = reference.removeprefix(_SCHEME)
     store = open_store()
     with store.exclusively(name):
         store.refuse_unwritable()
-        yield Rotating(store.get(name), setting, name, store)
+        yield Rotating(store.get(name), name, store)
