@@ -1,0 +1,1 @@
+"""tap-mssql: a Singer tap for Microsoft SQL Server."""
