@@ -288,6 +288,9 @@ class FollowedStream:
     def truncate(self) -> None:
         """Begin a new version: the rows of the one before are gone."""
         self.flush()
+        if self.bookmark.is_unannounced and self._has_rows:
+            self.sender.finish()
+            self.stream.activate_version(has_rows=True)
         version = max(time.time_ns() // 1_000_000, self.bookmark.version + 1)
         self.stream.version = version
         self.bookmark = replace(self.bookmark, version=version, is_unannounced=True)

@@ -249,6 +249,28 @@ def test_a_table_that_stays_empty_is_activated_twice_and_again_with_its_first_ro
     assert items.run().of("ACTIVATE_VERSION") == []
 
 
+def test_each_of_several_versions_in_a_run_is_activated(items):
+    items.run()
+    for number in range(10, 13):
+        items.execute(f"INSERT INTO items VALUES ({number}, 'x')", "TRUNCATE items")
+    output = items.run()
+
+    shown = [
+        (m["type"], m["version"]) for m in output.messages if m["type"] in {"RECORD", "ACTIVATE_VERSION"}
+    ]
+    versions = sorted({version for _, version in shown})
+    first, second, third, last = versions
+    assert shown == [
+        ("RECORD", first),
+        ("RECORD", second),
+        ("ACTIVATE_VERSION", second),
+        ("RECORD", third),
+        ("ACTIVATE_VERSION", third),
+        ("ACTIVATE_VERSION", last),
+        ("ACTIVATE_VERSION", last),
+    ]
+
+
 @pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 def test_both_drivers_follow(items, short, driver):
     items.run(driver=driver)

@@ -60,7 +60,8 @@ def test_a_transaction_that_was_open_when_the_slot_was_made_is_in_the_first_read
 
 
 def test_a_stream_that_is_added_later_begins_exactly_where_its_read_ends(items, short):
-    items.run(streams={"*": {"replication_method": "LOG_BASED"}})
+    items.execute("CREATE PUBLICATION icetap FOR ALL TABLES")
+    items.run()
     items.execute(
         "CREATE TABLE late (id int PRIMARY KEY, n int)",
         "INSERT INTO late VALUES (1, 1)",
