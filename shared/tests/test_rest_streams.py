@@ -519,6 +519,8 @@ class Moving:
         self.next_id = 0
         self.table = Table(order="at" if style == "page" else "-created")
         for _ in range(60):
+            # Far apart, so that no lookback brings back what a moved page has hidden.
+            self.clock += timedelta(minutes=10)
             self.add()
         api.route("GET", "/things", self.answer)
 
@@ -535,7 +537,8 @@ class Moving:
 
     def churn(self):
         for _ in range(self.rng.randrange(3)):
-            row = self.table.records[self.rng.randrange(1, self.next_id + 1)]
+            # Most records never change again: what a run misses of them stays missed.
+            row = self.table.records[self.rng.randrange(3, self.next_id + 1, 3)]
             self.table.put({**row, "at": self.tick(), "n": row["n"] + 1})
         if self.rng.random() < 0.3:
             self.add()
@@ -579,8 +582,8 @@ def test_a_table_equals_a_source_that_changes_while_it_is_read(api, style):
     table, state, rng = {}, None, random.Random(3)
     for number in range(50):
         run = read(api, stream, state=state).good()
-        last = number == 49
-        records, state = killed(run, rng) if not last else (run.records("things"), run.state)
+        # The first run reads all; a second one from the start would hide what it has missed.
+        records, state = killed(run, rng) if number else (run.records("things"), run.state)
         table |= {record["id"]: record for record in records}
         source.churn()
     source.churn = lambda: None
