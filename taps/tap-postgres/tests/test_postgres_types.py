@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from decimal import Decimal
 
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -130,6 +131,35 @@ def test_types_of_extensions_arrive(scratch):
         assert batch.column("h").to_pylist() == [[("a", "1"), ("b", None), ('c"d', "x y")]]
         assert batch.column("c").to_pylist() == ["Ab"]
         assert batch.column("l").to_pylist() == ["x.y"]
+
+
+def test_xml_arrives_as_its_text(scratch):
+    source = scratch("CREATE TABLE t (id int PRIMARY KEY, x xml)")
+    try:
+        source.execute("INSERT INTO t VALUES (1, '<a>1</a>')")
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this server was built without libxml")
+
+    for driver in ("adbc", "psycopg"):
+        tap = TapPostgres(config={**source.config, "driver": driver})
+        assert next(tap.streams["public-t"].pages()).batch.column("x").to_pylist() == ["<a>1</a>"]
+
+
+def test_vectors_arrive_as_lists(scratch):
+    source = scratch()
+    if not source.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
+        pytest.skip("this server comes without pgvector")
+    source.execute(
+        "CREATE EXTENSION vector",
+        "CREATE TABLE t (id int PRIMARY KEY, v vector(3), a vector(1)[])",
+        "INSERT INTO t VALUES (1, '[1,2.5,0.1]', ARRAY['[1]'::vector])",
+    )
+
+    for driver in ("adbc", "psycopg"):
+        tap = TapPostgres(config={**source.config, "driver": driver})
+        batch = next(tap.streams["public-t"].pages()).batch
+        assert batch.column("v").to_pylist() == [[1.0, 2.5, 0.10000000149011612]]
+        assert batch.column("a").to_pylist() == [[[1.0]]]
 
 
 def test_wide_scales_of_numeric_are_kept(scratch):

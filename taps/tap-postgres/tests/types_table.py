@@ -100,7 +100,6 @@ ROWS: dict[str, tuple[str, str, pa.DataType, Any]] = {
     "bit": ("bit(3)", "B'101'", pa.string(), "101"),
     "varbit": ("varbit", "B'10'", pa.string(), "10"),
     "tsvector": ("tsvector", "'fat cat'", pa.string(), "'cat' 'fat'"),
-    "xml": ("xml", "'<a>1</a>'", pa.string(), "<a>1</a>"),
     "pg_lsn": ("pg_lsn", "'16/B374D848'", pa.string(), "16/B374D848"),
     "point": ("point", "'(1,2.5)'", pa.string(), "(1,2.5)"),
     "regclass": ("regclass", "'pg_class'", pa.string(), "pg_class"),
