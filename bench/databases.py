@@ -51,7 +51,7 @@ class Server:
 @contextlib.contextmanager
 def postgres_with(sizes: Sequence[int]) -> Iterator[Server]:
     """Start PostgreSQL and make the tables."""
-    with _or_bench_error(), postgres(options={"shared_buffers": "512MB", "max_wal_size": "4GB"}) as server:
+    with _or_bench_error(), postgres(options={"shared_buffers": "512MB", "max_wal_size": "1GB"}) as server:
         server.execute("postgres", f"CREATE ROLE {READER} LOGIN PASSWORD '{READER}' IN ROLE pg_read_all_data")
         for size in sizes:
             server.execute("postgres", f"CREATE DATABASE bench_{size}")

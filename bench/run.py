@@ -5,7 +5,7 @@ python bench/run.py --large           memory at 1 and at 10 million rows (about 
 python bench/run.py --rows 100000     a smaller table; the README is left alone
 python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, masks, upsert, merge, peers, layouts,
                                       databases (PostgreSQL and MariaDB; `--server postgres` for one of them)
-python bench/run.py --only databases --large    their memory at 1 and at 20 million rows (5 GB of disk)
+python bench/run.py --only databases --large    their memory at 1 and at 20 million rows (12 GB of disk)
 """
 
 from __future__ import annotations
