@@ -18,7 +18,7 @@ from icetap.records.masks.streams import MaskedMap, stream_columns, stream_plan
 from icetap.rest.inference import Fitness, pruned, widened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from icetap.columnar.output import MessageWriter
     from icetap.rest.stream import RestStream
@@ -147,6 +147,19 @@ class RecordOutput:
             self.records += 1
         self._flush(lines)
         return self.records - before
+
+    def shown(self, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield a record as it would be written: in place of it what maps and masks make of it."""
+        checked = self._checked(record)
+        if checked is None:
+            return
+        kept = _within(checked, self._selected.get("properties", {}))
+        if not self._maps:
+            yield kept
+        for stream_map in self._maps:
+            mapped = stream_map.transform(dict(kept))
+            if mapped is not None:
+                yield mapped
 
     def _frame(self, version: int | None, now: dt.datetime) -> tuple[bytes, bytes]:
         opening = f'{{"type":"RECORD","stream":{quoted(self._stream.name)},"record":'

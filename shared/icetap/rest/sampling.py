@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from icetap.rest import dates
+from icetap.rest.failures import NoAccessError
 from icetap.rest.incremental import SYNC_TIME, Window
 from icetap.rest.inference import infer, kinds_of, merged
 from icetap.rest.parts import Part, RecordPage
@@ -26,7 +27,7 @@ def known_properties(stream: RestStream) -> dict[str, Any]:
     elif (given := stream.input_properties) is not None:
         found = given
     else:
-        found = infer(stream.first_page().records)
+        found = infer(_sample(stream))
     for key, declared in _inherited(stream).items():
         if key not in stream.rules.drop:
             found.setdefault(key, declared)
@@ -37,6 +38,17 @@ def known_properties(stream: RestStream) -> dict[str, Any]:
     found = merged(found, stream.bookmark().get("columns") or {})
     # A record without its key is refused, so no row of the table lacks it.
     return {name: _required(one) if name in stream.primary_keys else one for name, one in found.items()}
+
+
+def _sample(stream: RestStream) -> list[dict[str, Any]]:
+    """Return a page of records; none where the credentials may not read them and that is to be skipped."""
+    try:
+        return stream.first_page().records
+    except NoAccessError as error:
+        if stream.config.get("on_no_access") != "skip":
+            raise
+        stream.logger.warning("Stream %s has no columns yet: %s", stream.name, error)
+        return []
 
 
 def _inherited(stream: RestStream) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from icetap.rest.cache import AnswerCache
 from icetap.rest.client import Client, ClientOptions
 from icetap.rest.failures import NoAccessError
 from icetap.rest.incremental import Window
+from icetap.rest.output import RecordOutput
 from icetap.rest.parts import Part
 from icetap.rest.rules import ErrorRule, RetryPolicy
 from icetap.rest.sampling import sampled_from
@@ -126,6 +127,7 @@ class RestTap(RecordTap):
 
     def __init__(self, **kwargs: Any) -> None:
         self._told_at = time.monotonic()
+        self._only: str | None = None
         super().__init__(**kwargs)
 
     # --- what a subclass says -----------------------------------------------------------------------
@@ -191,7 +193,7 @@ class RestTap(RecordTap):
         Raises:
             ConfigurationError: When a parent is missing, or is its own descendant.
         """
-        streams = self.declared_streams()
+        streams = self._wanted(self.declared_streams())
         by_name = {stream.name: stream for stream in streams}
         self._parents: dict[str, RestStream] = {}
         for stream in streams:
@@ -207,6 +209,21 @@ class RestTap(RecordTap):
         for stream in streams:
             self._refuse_circles(stream)
         return streams
+
+    def keep_only(self, name: str) -> None:
+        """Know this stream and its ancestors only, so that a preview samples no others."""
+        self._only = name
+
+    def _wanted(self, streams: Sequence[RestStream]) -> Sequence[RestStream]:
+        by_name = {stream.name: stream for stream in streams}
+        if self._only not in by_name:
+            return streams
+        wanted: list[RestStream] = []
+        name: str | None = self._only
+        while name in by_name and by_name[name] not in wanted:
+            wanted.append(by_name[name])
+            name = by_name[name].parent
+        return wanted
 
     def _refuse_circles(self, stream: RestStream) -> None:
         seen = [stream.name]
@@ -301,11 +318,13 @@ class RestTap(RecordTap):
         if not isinstance(stream, RestStream):
             return
         found = self.parent_of(stream)
+        output = RecordOutput(stream, self.messages)
         contexts: Sequence[Mapping[str, Any]] = [{}] if found is None else (found.first_page().contexts or [])
         for context in islice(contexts, PREVIEWED_PARENTS):
             for partition in stream.partitions_of(context):
                 for page in stream.pages_of(Part(Window(sampled_from(stream)), partition, context)):
-                    yield from page.records
+                    for record in page.records:
+                        yield from output.shown(record)
 
     def keep_answers(self, seconds: float) -> None:
         """Keep answers for a while, so that a preview which is looked at again asks nobody."""

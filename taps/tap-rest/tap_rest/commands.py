@@ -115,7 +115,10 @@ def preview(
     tap = TapRest(config={"connector": str(file), **_given(config, settings)}, setup_mapper=False)
     if cached:
         tap.keep_answers(PREVIEW_CACHE_SECONDS)
-    shown = tap.preview(stream or next(iter(tap.definition.streams)), sql=None, limit=limit)
+    name = stream or next(iter(tap.definition.streams))
+    tap.keep_only(name)
+    tap.setup_mapper()
+    shown = tap.preview(name, sql=None, limit=limit)
     click.echo(simplejson.dumps(shown, ensure_ascii=False, use_decimal=True, default=str, indent=1))
 
 
