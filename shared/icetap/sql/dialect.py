@@ -192,9 +192,9 @@ class Dialect(abc.ABC):
         """Let go of a connection's snapshot and locks but stay connected; False where it must be closed for that."""
         return False
 
-    def renew(self, connection: Connection) -> None:
+    def renew(self, connection: Connection) -> None:  # noqa: ARG002 - for dialects
         """Let a released connection see a new snapshot; whatever it raises, a new connection is made."""
-        raise NotImplementedError
+        raise RuntimeError("this dialect releases no connections, so there is none to renew")
 
     def transient(self, error: BaseException) -> bool:  # noqa: ARG002 - for dialects
         """Say whether a new connection may do what failed on the old one.

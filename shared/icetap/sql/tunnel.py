@@ -33,9 +33,7 @@ SSH_TUNNEL_SETTING: dict[str, Any] = {
     "additionalProperties": False,
     "title": "SSH tunnel",
     "description": "A machine through which the server is reached. Its host key must be known.",
-    "examples": [
-        {"host": "bastion.example.com", "user": "tunnel", "private_key": "/home/me/.ssh/id_ed25519"}
-    ],
+    "examples": [{"host": "bastion.example.com", "user": "tunnel", "private_key": "~/.ssh/id_ed25519"}],
     "properties": {
         "enable": {
             "type": "boolean",
