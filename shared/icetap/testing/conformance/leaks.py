@@ -37,7 +37,7 @@ class Place:
     credentials: dict[str, str] = field(default_factory=dict)
     """What must be nowhere, by the name of its setting."""
 
-    seen: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list, repr=False)
     """Command lines of the process, as `ps` shows them."""
 
     @property
@@ -87,19 +87,15 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def masked(tap: Subject) -> dict[str, dict[str, str]]:
-    """Masks for every column of the sample that has the canary in it."""
-    found: dict[str, dict[str, str]] = {}
-    keys = {stream: set(schema["key_properties"]) for stream, schema in tap.first_run.schemas().items()}
+    """Masks for every column of the sample that has the canary in it; each sample may name its streams anew."""
+    found: dict[str, str] = {}
     for message in tap.first_run.messages:
-        if message.get("type") != "RECORD":
-            continue
-        for name, value in message["record"].items():
-            if CANARY in json.dumps(value, default=str):
-                stream = message["stream"]
-                is_text = isinstance(value, str)
-                found.setdefault(stream, {})[name] = "hash" if name in keys[stream] or is_text else "redact"
+        if message.get("type") == "RECORD":
+            for name, value in message["record"].items():
+                if CANARY in json.dumps(value, default=str):
+                    found[name] = "hash" if isinstance(value, str) else "redact"
     assert found, "the sample has no canary in its records"
-    return found
+    return {"*": found}
 
 
 def _place(tap: Subject) -> Place:
@@ -114,6 +110,7 @@ def _config(tap: Subject, sample: Sample, place: Place, *, lane: str) -> dict[st
         config["batch_config"] = {"encoding": {"format": "arrow"}}
     store = SecretStore(place.folder / "store" / "secrets.json")
     secret = {name for name, schema in tap.settings.items() if schema.get("secret")}
+    secret |= {name for name, value in config.items() if value == SECRET_CANARY}
     others = json.dumps({name: value for name, value in config.items() if name not in secret})
     for name in secret & config.keys():
         value = config[name]
