@@ -17,7 +17,7 @@ def test_its_certificate_is_good_for_its_address(mariadb_server):
     if mariadb_server.certificates is None:
         pytest.skip("a server of somebody else's")
     connection = mariadb_server.connect(
-        ssl_ca=str(mariadb_server.certificates / "ca.pem"), ssl_verify_cert=True, ssl_verify_identity=True
+        ssl_ca=str(mariadb_server.certificates.authority), ssl_verify_cert=True, ssl_verify_identity=True
     )
     with connection, connection.cursor() as cursor:
         cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")

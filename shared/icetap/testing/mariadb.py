@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import os
 import shutil
 import signal
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from icetap.testing.certificates import Certificates, make_certificates
 from icetap.testing.servers import (
     NotAvailableError,
     accepts_connections,
@@ -54,15 +53,15 @@ OPTIONS = (
 class MariaDB:
     """A MariaDB or MySQL server.
 
-    `certificates` holds `ca.pem`, which signed the server's own, and a client's `client.pem` with `client.key`;
-    it is None for a server of somebody else's. `process` is the running server, None for such a one.
+    Its `certificates` are good for 127.0.0.1 and not for localhost. They and `process` are None for a server of
+    somebody else's.
     """
 
     host: str
     port: int
     user: str
     password: str
-    certificates: Path | None = None
+    certificates: Certificates | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def url(self, database: str = "", *, port: int | None = None) -> str:
@@ -205,17 +204,18 @@ def started_in(folder: Path, programs: Programs, options: Sequence[str] = ()) ->
     Raises:
         NotAvailableError: When it cannot be started.
     """
-    data, certificates = folder / "data", folder / "certificates"
+    data = folder / "data"
     if not data.exists():
         _new_data(programs, data)
-        certificates.mkdir()
-        make_certificates(certificates)
         (folder / "init.sql").write_text(_init_sql(), "utf-8")
+    signed = Path(tempfile.mkdtemp(dir=folder, prefix="certificates-"))
+    certificates = make_certificates(signed, names=("db.example.com",))
     port = free_port()
     command = [str(programs.server), "--no-defaults", *_places(programs, data), *OPTIONS, *options]
     command += [f"--init-file={folder / 'init.sql'}", "--bind-address=127.0.0.1", f"--port={port}"]
     command += [f"--socket={folder / 's'}", f"--pid-file={folder / 'mariadb.pid'}"]
-    command += [f"--ssl-{name}={certificates / file}" for name, file in _SERVER_FILES.items()]
+    command += [f"--ssl-ca={certificates.authority}", f"--ssl-cert={certificates.server}"]
+    command += [f"--ssl-key={certificates.server_key}"]
     with started(
         [*command, *_as_root()],
         answers=lambda: _answers(port),
@@ -223,9 +223,6 @@ def started_in(folder: Path, programs: Programs, options: Sequence[str] = ()) ->
         stop_signal=signal.SIGKILL,  # at once; a later start with the same folder recovers
     ) as process:
         yield MariaDB("127.0.0.1", port, USER, PASSWORD, certificates, process)
-
-
-_SERVER_FILES = {"ca": "ca.pem", "cert": "server.pem", "key": "server.key"}
 
 
 def _answers(port: int) -> bool:
@@ -271,65 +268,3 @@ def _init_sql() -> str:
         f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n"
         f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%' WITH GRANT OPTION;\n"
     )
-
-
-# --- certificates ----------------------------------------------------------------------------------
-
-
-def make_certificates(folder: Path) -> None:
-    """Write a certificate authority of our own and what it signed, for a day.
-
-    `ca.pem`; `server.pem` with `server.key`, for `127.0.0.1` and not for `localhost`; `client.pem` with `client.key`;
-    `other-ca.pem`, which signed none of them.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("icetap test authority", authority_key, authority_key, None, names=None)
-    other_key = ec.generate_private_key(ec.SECP256R1())
-    other = _certificate("another authority", other_key, other_key, None, names=None)
-    _write(folder / "ca.pem", authority)
-    _write(folder / "other-ca.pem", other)
-    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    for who in ("server", "client"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        _write(
-            folder / f"{who}.pem", _certificate(f"icetap {who}", key, authority_key, authority, names=names)
-        )
-        _write_key(folder / f"{who}.key", key)
-
-
-def _certificate(name: str, key: Any, signing_key: Any, issuer: Any, *, names: Any) -> Any:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import NameOID
-
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(signing_key, hashes.SHA256())
-
-
-def _write(path: Path, certificate: Any) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    path.write_bytes(certificate.public_bytes(Encoding.PEM))
-
-
-def _write_key(path: Path, key: Any) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    path.chmod(0o600)

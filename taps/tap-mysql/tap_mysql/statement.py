@@ -97,14 +97,14 @@ class Described:
         """Return how its values come.
 
         Raises:
-            NotImplementedError: For a type that comes in yet another way.
+            ValueError: For TIME, whose fields are its own: such columns are asked for as texts.
         """
         if self.type_code in _INTEGERS:
             return _INTEGERS[self.type_code][self.is_unsigned]
         if self.type_code in _OTHERS:
             return _OTHERS[self.type_code]
         if self.type_code == FIELD_TYPE.TIME:
-            raise NotImplementedError(f"column '{self.name}' comes as TIME, which is read as text")
+            raise ValueError(f"column '{self.name}' comes as TIME and not as text")
         return TEXT
 
 

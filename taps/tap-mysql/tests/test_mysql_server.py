@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
+from icetap.testing.certificates import make_certificates
 from icetap.testing.proxies import LossyProxy
 from tap_mysql.connection import MySQLConnection
 from tap_mysql.server import Server
@@ -49,24 +50,27 @@ def test_tls_is_as_asked(database, mode, has_tls):
 
 
 @pytest.mark.parametrize("mode", ["VERIFY_CA", "VERIFY_IDENTITY"])
-def test_the_server_s_certificate_is_checked(database, certificates, mode):
-    assert cipher(database, ssl_mode=mode, ssl_ca=str(certificates / "ca.pem"))
+def test_the_server_s_certificate_is_checked(database, certificates, mode, tmp_path):
+    others = make_certificates(tmp_path)
+
+    assert cipher(database, ssl_mode=mode, ssl_ca=str(certificates.authority))
     with pytest.raises(ConfigurationError, match=r"certificate.*Check 'ssl_ca' and 'ssl_mode'"):
-        cipher(database, ssl_mode=mode, ssl_ca=str(certificates / "other-ca.pem"))
+        cipher(database, ssl_mode=mode, ssl_ca=str(others.authority))
     with pytest.raises(ConfigurationError, match=r"Check 'ssl_ca'"):
         cipher(database, ssl_mode=mode)
 
 
 def test_the_name_is_checked_only_when_asked(database, certificates):
-    other = {"host": "localhost", "ssl_ca": str(certificates / "ca.pem")}
+    other = {"host": "localhost", "ssl_ca": str(certificates.authority)}
 
     assert cipher(database, ssl_mode="VERIFY_CA", **other)
     with pytest.raises(ConfigurationError, match="localhost"):
         cipher(database, ssl_mode="VERIFY_IDENTITY", **other)
+    assert cipher(database, ssl_mode="VERIFY_IDENTITY", ssl_server_name="db.example.com", **other)
 
 
 def test_a_certificate_can_be_given_as_text(database, certificates):
-    text = (certificates / "ca.pem").read_text().replace("\n", "\\n")
+    text = certificates.authority.read_text().replace("\n", "\\n")
 
     assert cipher(database, ssl_mode="VERIFY_IDENTITY", ssl_ca=text)
 
@@ -77,7 +81,7 @@ def test_a_client_shows_its_certificate(database, certificates):
         f"CREATE USER {name}@'%' IDENTIFIED BY 'pw' REQUIRE X509", f"GRANT SELECT ON *.* TO {name}@'%'"
     )
     who = {"user": name, "password": "pw", "ssl_mode": "REQUIRED"}
-    key = {"ssl_cert": str(certificates / "client.pem"), "ssl_key": str(certificates / "client.key")}
+    key = {"ssl_cert": str(certificates.client), "ssl_key": str(certificates.client_key)}
 
     assert cipher(database, **who, **key)
     with pytest.raises(ConfigurationError, match=r"1045.*'user' and 'password'"):
@@ -105,7 +109,7 @@ def test_tls_settings_that_cannot_work_are_refused(database, config, said):
 def test_a_url_says_the_same_as_the_parts(database, sync, certificates):
     database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
     none = dict.fromkeys(("host", "port", "user", "password", "database"))
-    url = f"{database.server.url(database.name)}?ssl_mode=VERIFY_IDENTITY&ssl_ca={certificates / 'ca.pem'}&charset=utf8"
+    url = f"{database.server.url(database.name)}?ssl_mode=VERIFY_IDENTITY&ssl_ca={certificates.authority}&charset=utf8"
 
     assert sync(**none, sqlalchemy_url=url).of("SCHEMA")[0]["stream"] == database.stream("t")
     assert sync(**none, dsn=url.replace("mysql+pymysql", "mariadb")).of("SCHEMA")
