@@ -35,6 +35,7 @@ _SESSION = {
     "net_read_timeout": 3_600,
     "net_write_timeout": 3_600,
     "innodb_lock_wait_timeout": 3_600,
+    "lock_wait_timeout": 60,  # for an ALTER TABLE to end; a day by default
 }
 _STATEMENT_LIMIT = {True: "max_statement_time", False: "max_execution_time"}
 """MariaDB's name and MySQL's name of the time limit for statements."""

@@ -179,6 +179,29 @@ def test_a_read_sees_one_moment(database):
     connection.close()
 
 
+def test_a_table_that_is_locked_is_waited_for_and_then_told_of(database):
+    database.execute("CREATE TABLE t (id INT PRIMARY KEY)")
+    other = database.server.connect(database.name)
+    connection = opened(database, session_sqls=["SET SESSION lock_wait_timeout = 1"])
+    with other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLES t WRITE")
+        with pytest.raises(RetriableError, match="1205.*lock was held"):
+            connection.rows("SELECT id FROM t")
+    connection.close()
+
+
+def test_a_table_that_was_altered_since_the_snapshot_is_read_again(database):
+    database.execute("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    connection = opened(database)
+    database.execute("ALTER TABLE t ADD COLUMN a INT, ALGORITHM=COPY")
+
+    with pytest.raises(RetriableError, match="1412.*altered"):
+        connection.rows("SELECT id FROM t")
+    connection.begin()
+    assert connection.rows("SELECT id FROM t") == [(1,)]
+    connection.close()
+
+
 def test_a_connection_serves_many_statements(database):
     connection = opened(database)
 
