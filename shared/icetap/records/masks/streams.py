@@ -101,7 +101,7 @@ def _masked(inner: StreamMap, plan: Plan, columns: pa.Schema) -> Any:
 
 
 def stream_plan(
-    masks: Masks, stream: Stream, columns: pa.Schema, *, personal: Collection[str] = ()
+    masks: Masks, stream: Stream, columns: pa.Schema, *, personal: Collection[str] | None = None
 ) -> Plan | None:
     """Return what happens to the columns of a stream, or None.
 
@@ -109,13 +109,16 @@ def stream_plan(
         masks: The settings.
         stream: The stream.
         columns: Its columns.
-        personal: Paths that look personal and that no rule names.
+        personal: Paths that look personal and that no rule names; None looks for them by name, and reports them.
 
     Raises:
         ConfigurationError: For a mask that does not fit its column.
     """
     if not masks.is_given:
         return None
+    if personal is None:
+        personal = unmasked_personal(masks, columns, stream=stream.name)
+        report(personal, masks, stream=stream.name)
     keys = tuple(stream.primary_keys or ())
     cursor = stream.replication_key if stream.replication_method == "INCREMENTAL" else None
     defaults = default_rules(masks, personal, stream=stream.name, keys=keys, cursor=cursor)
