@@ -148,7 +148,7 @@ class BinaryLog(ChangeLog):
     @override
     def open(self, followed: Sequence[Followed]) -> None:
         self._followed = {self.table_id(each.table): each for each in followed}
-        problems = list(self._log_server.problems()) + list(self._replica_problems())
+        problems = [*self._log_server.problems(), *self._replica_problems(), *self._table_problems(followed)]
         if problems:
             raise ConfigurationError(f"{self._server.where}: " + "; ".join(problems))
         with translated(self._server.where):
@@ -168,10 +168,25 @@ class BinaryLog(ChangeLog):
                     "wrote: start it with --log-slave-updates, or read from its source"
                 )
 
+    def _table_problems(self, followed: Sequence[Followed]) -> Iterator[str]:
+        """Yield the tables whose log tells of other rows than the table has."""
+        if not self._log_server.is_mariadb:
+            return
+        found = self._query(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SYSTEM VERSIONED'"
+        )
+        versioned = {(str(schema), str(name)) for schema, name in found}
+        for each in followed:
+            if self.table_id(each.table) in versioned:
+                yield (
+                    f"stream '{each.table.stream}' is of a table WITH SYSTEM VERSIONING, whose old rows are in the log "
+                    "like new ones: choose FULL_TABLE or INCREMENTAL for it"
+                )
+
     @override
     def findings(self, followed: Sequence[Followed]) -> Iterator[tuple[bool, str]]:
         server = self._log_server
-        problems = [*server.problems(), *self._replica_problems()]
+        problems = [*server.problems(), *self._replica_problems(), *self._table_problems(followed)]
         yield from ((False, f"change log: {problem}") for problem in problems)
         if problems:
             return

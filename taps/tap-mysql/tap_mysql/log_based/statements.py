@@ -115,7 +115,8 @@ def _renamed(pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]]) -> list[T
     ]
 
 
-_REWRITING = frozenset({"MODIFY", "CHANGE", "CONVERT", "IMPORT", "DISCARD", "SYSTEM"})
+_REWRITING = frozenset({"MODIFY", "CHANGE", "CONVERT", "IMPORT", "DISCARD"})
+_REWRITING_PAIRS = (["RENAME", "COLUMN"], ["ADD", "SYSTEM"], ["DROP", "SYSTEM"])
 _PARTITION_LOSSES = frozenset({"TRUNCATE", "DROP", "EXCHANGE", "CONVERT"})
 
 
@@ -130,7 +131,7 @@ def _altered(tokens: _Tokens) -> list[TableEffect]:
             new = _Tokens(action, table[0])
             new.skip("RENAME", "TO", "AS", "=")
             found += _renamed([(table, new.name())])
-        elif words == ["RENAME", "COLUMN"] or words[0] in _REWRITING:
+        elif words in _REWRITING_PAIRS or words[0] in _REWRITING:
             changes_rows = True
         elif len(words) > 1 and words[1] == "PARTITION" and words[0] in _PARTITION_LOSSES:
             changes_rows = True

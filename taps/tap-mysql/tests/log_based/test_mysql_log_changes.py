@@ -213,3 +213,16 @@ def test_only_selected_columns_are_read(items):
     items.state = None
     items.run()
     assert items.records("UPDATE items SET name = 'x', note = 'm' WHERE id = 1") == [{"id": 1, "note": "m"}]
+
+
+def test_what_a_foreign_key_deletes_is_not_in_the_log(log):
+    """The documentation says so; when this fails, the server has learnt it."""
+    log.execute(
+        "CREATE TABLE p (id INT PRIMARY KEY)",
+        "CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE)",
+        "INSERT INTO p VALUES (1)",
+        "INSERT INTO c VALUES (10, 1)",
+    )
+    log.run()
+
+    assert log.records("DELETE FROM p") == [{"id": 1, "gone": True}]

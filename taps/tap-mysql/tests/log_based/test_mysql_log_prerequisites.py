@@ -34,6 +34,13 @@ def test_server_that_does_not_log_whole_rows_is_refused(items, set_global, varia
         items.run()
 
 
+def test_table_with_system_versioning_is_refused(log):
+    log.execute("CREATE TABLE t (id INT PRIMARY KEY) WITH SYSTEM VERSIONING")
+
+    with pytest.raises(ConfigurationError, match=r"-t' is of a table WITH SYSTEM VERSIONING.*FULL_TABLE"):
+        log.run()
+
+
 def test_statement_in_the_log_instead_of_rows_ends_the_run(items):
     with pytest.raises(ConfigurationError, match=r"a statement that wrote to .*items instead of the rows"):
         items.run("SET SESSION binlog_format = 'STATEMENT'", "UPDATE items SET name = 'x'")

@@ -38,6 +38,7 @@ def told(text):
         pytest.param("ALTER TABLE t ADD a INT, MODIFY COLUMN b TEXT", ["altered db.t!"], id="modify"),
         pytest.param("ALTER TABLE t CHANGE a b INT", ["altered db.t!"], id="change"),
         pytest.param("ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4", ["altered db.t!"], id="convert"),
+        pytest.param("ALTER TABLE t ADD SYSTEM VERSIONING", ["altered db.t!"], id="versioning"),
         pytest.param("ALTER TABLE t DROP PARTITION p0, p1", ["altered db.t!"], id="drop-partition"),
         pytest.param("ALTER TABLE t ADD PARTITION (PARTITION p1 VALUES LESS THAN (5))", ["altered db.t"], id="add-partition"),
         pytest.param("ALTER TABLE t EXCHANGE PARTITION p WITH TABLE x.u", ["altered x.u!", "altered db.t!"], id="exchange-partition"),
