@@ -113,6 +113,23 @@ def test_zero_rows_announced_twice_empty_the_table_only_when_allowed(lake, singe
         assert "allow_empty_full_table" in " ".join(outcome.stream()["evolved"])
 
 
+@pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "not-allowed"])
+def test_a_table_that_is_emptied_after_rows_of_its_version_is_empty_only_when_allowed(
+    lake, singer, keys, allowed
+):
+    first(lake, singer, keys)
+    lake.ok(
+        singer.state(s={"n": 1}),
+        singer.schema(keys=keys),
+        singer.records([4], version=OLD),
+        singer.activate(NEW),
+        singer.activate(NEW),
+        singer.state(s={"n": 2}),
+        allow_empty_full_table=allowed,
+    )
+    assert lake.ids() == ([] if allowed else [1, 2, 3, 4])
+
+
 def test_one_version_for_ever_with_markers_at_both_ends_and_no_rows_empties_nothing(lake, singer, keys):
     first(lake, singer, keys)
     lake.ok(

@@ -100,12 +100,7 @@ class StreamLoad:
         """Decide at the first row, and at each change of version, what becomes of the rows."""
         if self._way is not None and (version is None or version == self.target.version):
             return self._way
-        if isinstance(self._way, FullRead) and not self._way.is_complete:
-            # A newer full read has begun: what the older one held is no longer wanted.
-            self._way.discard()
-        elif self._way is not None:
-            # Rows of the version before become part of the table first; without keys, those after the last STATE too.
-            self.commit(at_end=isinstance(self._way, Appending))
+        self._end_way()
         self.target.version = version
         self._way = self._way_for(version)
         if isinstance(self._way, Appending):
@@ -166,14 +161,29 @@ class StreamLoad:
         method = self.job.settings.load_method
         if method in {"append-only", "upsert"}:
             self.announce(f"ACTIVATE_VERSION is ignored with load_method '{method}'")
-        elif isinstance(self._way, FullRead):
-            if self.staged_rows and self.target.version in {None, version}:
+        elif isinstance(self._way, FullRead) and self.target.version in {None, version}:
+            if self.staged_rows:
                 self._way.is_complete = True
-        elif self._way is None and self._activations[version] >= 2 and self._may_empty(version):
+        elif self._activations[version] >= 2 and self._comes_next(version) and self._may_empty(version):
+            self._end_way()
             self.target.version = version
             self._way = FullRead(self.job)
             self._way.is_complete = True
             self._way.open()
+
+    def _comes_next(self, version: str) -> bool:
+        """Whether a version without rows comes after all rows so far, as when a table is emptied in the middle."""
+        if self._way is None:
+            return True
+        return self.target.version is not None and int(version) > int(self.target.version)
+
+    def _end_way(self) -> None:
+        """Let the rows of the version before become part of the table, or forget those of an unfinished full read."""
+        if isinstance(self._way, FullRead) and not self._way.is_complete:
+            self._way.discard()
+        elif self._way is not None:
+            # Without keys, those after the last STATE too.
+            self.commit(at_end=isinstance(self._way, Appending))
 
     def _may_empty(self, version: str) -> bool:
         """Whether a complete full read of zero rows empties the table."""
