@@ -149,7 +149,14 @@ class MariaPosition(Position):
 
     @override
     def after(self, mark: Mark) -> MariaPosition:
-        assert isinstance(mark.gtid, MariaGtid)  # noqa: S101 - for the type checker
+        if not isinstance(mark.gtid, MariaGtid):
+            raise _without_gtid(mark)
+        if self.covers(mark):
+            raise StateError(
+                f"the binary log goes back from {self.last[mark.gtid.domain].number} to {mark.gtid.number} in the GTID "
+                f"domain {mark.gtid.domain}, before {mark.end}: two servers wrote in it at once (gtid_strict_mode is OFF). "
+                "Set 'log_position: file', and run once with --full-refresh."
+            )
         return MariaPosition({**self.last, mark.gtid.domain: mark.gtid})
 
     @override
@@ -173,6 +180,13 @@ class MariaPosition(Position):
     @override
     def dump_command(self, *, flags: int, server_id: int) -> bytes:
         return struct.pack("<BIHI", DUMP, FIRST_OFFSET, flags, server_id)
+
+
+def _without_gtid(mark: Mark) -> StateError:
+    return StateError(
+        f"the transaction before {mark.end} of the binary log has no GTID that can be read (gtid_mode is not ON, or it "
+        "has a tag). Set 'log_position: file', and run once with --full-refresh."
+    )
 
 
 Interval = tuple[int, int]
@@ -200,7 +214,8 @@ class MySQLPosition(Position):
 
     @override
     def after(self, mark: Mark) -> MySQLPosition:
-        assert isinstance(mark.gtid, MySQLGtid)  # noqa: S101 - for the type checker
+        if not isinstance(mark.gtid, MySQLGtid):
+            raise _without_gtid(mark)
         source, number = mark.gtid.source, mark.gtid.number
         joined = joined_intervals([*self.sets.get(source, ()), (number, number)])
         return MySQLPosition({**self.sets, source: joined})

@@ -57,7 +57,19 @@ def test_text_that_is_no_position_is_refused(text):
 )
 def test_position_covers_what_was_read(position, mark, is_covered):
     assert position_from_text(position).covers(mark) is is_covered
-    assert position_from_text(position).after(mark).covers(mark)
+    if not is_covered:
+        assert position_from_text(position).after(mark).covers(mark)
+
+
+def test_numbers_that_go_back_are_refused():
+    with pytest.raises(StateError, match=r"goes back from 13 to 12 in the GTID domain 0.*log_position: file"):
+        position_from_text("0-1-13").after(Mark(HERE, MariaGtid(0, 2, 12)))
+
+
+@pytest.mark.parametrize("text", ["0-1-13", f"{ONE}:1-5"])
+def test_transaction_without_gtid_is_refused_where_positions_are_gtids(text):
+    with pytest.raises(StateError, match="has no GTID"):
+        position_from_text(text).after(Mark(HERE))
 
 
 @pytest.mark.parametrize(
