@@ -20,6 +20,7 @@ from icetap.rest import (
     NoAccessError,
     NoPaging,
     OAuth2,
+    OffsetPaging,
     PagePaging,
     PassingFaultError,
     PatienceError,
@@ -453,3 +454,35 @@ def test_parallel_requests_keep_order_and_are_faster(api):
 
     assert orders[0] == orders[1] == [n * 10 + m for n in range(16) for m in range(2)]
     assert seconds[0] > 2 * seconds[1], f"8 requests at once took {seconds[1]:.2f} s, one {seconds[0]:.2f} s"
+
+
+@pytest.mark.parametrize(
+    "paging",
+    [
+        pytest.param(
+            PagePaging(page=query("page"), size=Size(query("size"), 5), total_pages="$.pages"), id="pages"
+        ),
+        pytest.param(
+            PagePaging(page=query("page"), size=Size(query("size"), 5), total="$.total"), id="total"
+        ),
+        pytest.param(
+            OffsetPaging(offset=query("offset"), size=Size(query("size"), 5), total="$.total"), id="offset"
+        ),
+        pytest.param(
+            OffsetPaging(offset=query("offset"), size=Size(query("size"), 9), total="$.total"),
+            id="a capped page size",
+        ),
+    ],
+)
+def test_pages_of_a_known_number_are_asked_for_ahead(api, paging):
+    def answer(call):
+        start = int(call.param("offset", "-1"))
+        start = (int(call.param("page", "1")) - 1) * 5 if start < 0 else start
+        return {"data": [{"id": n} for n in range(43)][start : start + 5], "total": 43, "pages": 9}
+
+    api.route("GET", "/things", answer)
+
+    run = read(api, things(paging), max_parallel=4).good()
+
+    assert [record["id"] for record in run.records("things")] == list(range(43))
+    assert len(api.calls) == 9

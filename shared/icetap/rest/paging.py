@@ -7,6 +7,7 @@ themselves raise, as does an answer that says "there is more" to a stream that c
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
@@ -239,8 +240,12 @@ class NumberWalk(Walk):
 
     @override
     def prepare(self, request: Request) -> None:
+        self.prepare_at(request, self.position)
+
+    def prepare_at(self, request: Request, position: int) -> None:
+        """Put any page's position into a request."""
         super().prepare(request)
-        request.put(self._place, self.position)
+        request.put(self._place, position)
 
     @override
     def _goes_on(self, answer: Answer, records: Sequence[Any]) -> bool:
@@ -248,6 +253,23 @@ class NumberWalk(Walk):
             return False
         self._step(len(records))
         return True
+
+    def ahead(self, answer: Answer) -> list[int]:
+        """Return the positions of the pages that are known to follow: where the API tells a total."""
+        if self.paging.total_pages:
+            pages = _number(JSONPath(self.paging.total_pages).first(answer.document)) - self.pages
+        elif self.paging.total and self.size:
+            total = _number(JSONPath(self.paging.total).first(answer.document))
+            pages = math.ceil((total - self.pages * self.size) / self.size) if total != float("inf") else 0
+        else:
+            return []
+        if pages == float("inf"):
+            return []
+        return [self.position + number * self._stride for number in range(int(pages))]
+
+    @property
+    def _stride(self) -> int:
+        return 1
 
     def _says_more(self, answer: Answer) -> bool:
         """Whether the API says that an empty page is one in the middle."""
@@ -270,6 +292,16 @@ class OffsetWalk(NumberWalk):
     def __init__(self, paging: Paging, *, place: Place, start: int, by_limit: bool) -> None:
         super().__init__(paging, place=place, start=start)
         self._start, self._by_limit = start, by_limit
+
+    @property
+    @override
+    def _stride(self) -> int:
+        return self.size or 1
+
+    @override
+    def ahead(self, answer: Answer) -> list[int]:
+        # A server that sends fewer records than asked for has its next page somewhere else.
+        return super().ahead(answer) if self.position - self._start == self.pages * (self.size or 0) else []
 
     @override
     def _passed(self) -> int:

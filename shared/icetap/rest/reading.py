@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from icetap.rest import dates
 from icetap.rest.incremental import Window
 from icetap.rest.paging import NumberWalk, refuse_truncation
+from icetap.rest.parallel import in_order
 from icetap.rest.templates import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from icetap.rest.answers import Answer
     from icetap.rest.paging import Paging, Walk
     from icetap.rest.parts import Part, RecordPage
     from icetap.rest.stream import RestStream
@@ -35,21 +38,49 @@ class PageReader:
         """
         stream = self._stream
         if stream.paging is None:
-            answer = stream.ask(self._base)
-            refuse_truncation(answer, stream.values_in(answer))
-            yield self._filtered(stream.records_in(answer, self._part))
+            only = stream.ask(self._base)
+            refuse_truncation(only, stream.values_in(only))
+            yield self._filtered(stream.records_in(only, self._part))
             return
         walk = self._new_walk(stream.paging)
-        while True:
-            request = self._base.copy()
-            walk.prepare(request)
-            answer = stream.ask(request)
+        answers = self._one_by_one(walk)
+        while (answer := next(answers, None)) is not None:
             page = stream.records_in(answer, self._part)
             goes_on = walk.advance(answer, stream.values_in(answer))
             yield self._filtered(page)
             if not goes_on or self._is_past(page):
                 return
-            walk = self._next_walk(stream.paging, walk, page)
+            following = self._next_walk(stream.paging, walk, page)
+            if following is not walk:
+                walk, answers = following, self._one_by_one(following)
+            elif walk.pages == 1 and isinstance(walk, NumberWalk) and self._reads_ahead:
+                answers = self._several_at_once(walk, walk.ahead(answer))
+
+    @property
+    def _reads_ahead(self) -> bool:
+        incremental = self._stream.incremental
+        return self._stream.client.options.max_parallel > 1 and not (incremental and incremental.can_seek)
+
+    def _one_by_one(self, walk: Walk) -> Iterator[Answer]:
+        while True:
+            request = self._base.copy()
+            walk.prepare(request)
+            yield self._stream.ask(request)
+
+    def _several_at_once(self, walk: NumberWalk, positions: list[int]) -> Iterator[Answer]:
+        """Yield the pages at positions that are known beforehand, as long as the walk comes by there; then the others."""
+
+        def ask(position: int) -> Iterator[tuple[int, Answer]]:
+            request = self._base.copy()
+            walk.prepare_at(request, position)
+            yield position, self._stream.ask(request)
+
+        tasks = (partial(ask, position) for position in positions)
+        for position, answer in in_order(tasks, workers=self._stream.client.options.max_parallel):
+            if position != walk.position:
+                break
+            yield answer
+        yield from self._one_by_one(walk)
 
     def _new_walk(self, paging: Paging) -> Walk:
         walk = paging.walk()
