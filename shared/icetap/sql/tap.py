@@ -39,7 +39,7 @@ class SQLTap(IcetapTap, abc.ABC):
         "Cast the column in a query or a view, or leave such records out with 'on_rejected: skip'."
     )
 
-    goes_on_without_streams: ClassVar[bool] = False
+    goes_on_without_streams: ClassVar[bool] = True
     """Whether streams that the catalog selects and the source does not show stop a run, or only fail it at its end."""
 
     def __init__(self, **kwargs: Any) -> None:

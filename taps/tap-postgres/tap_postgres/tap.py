@@ -28,7 +28,6 @@ class TapPostgres(SQLTap):
 
     name = "tap-postgres"
     package_name = "icetap-tap-postgres"
-    goes_on_without_streams: ClassVar[bool] = True
     setting_aliases: ClassVar[dict[str, str]] = {**ADDRESS_ALIASES, **OTHER_NAMES}
     settings_elsewhere: ClassVar[dict[str, str]] = SETTINGS_ELSEWHERE
     refusal_advice = (

@@ -25,6 +25,7 @@ class TapSQLite(SQLTap):
 
     name = "tap-sqlite"
     package_name = "icetap-tap-sqlite"
+    goes_on_without_streams: ClassVar[bool] = False
     setting_aliases: ClassVar[dict[str, str]] = {"path": "database"}
     refusal_advice = (
         "SQLite stores any value in any column. Set 'type_scan: true' and discover again, so that the column "
