@@ -3,7 +3,7 @@
 python bench/run.py                   everything but the 10 million rows (about 40 minutes)
 python bench/run.py --large           memory at 1 and at 10 million rows (about 10 minutes, 5 GB of disk)
 python bench/run.py --rows 100000     a smaller table; the README is left alone
-python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, masks, upsert, merge, peers, layouts,
+python bench/run.py --only loader     one part: loader, loader-parts, pipeline, memory, masks, rest, upsert, merge, peers, layouts,
                                       databases (PostgreSQL and MariaDB; `--server postgres` for one of them)
 python bench/run.py --only databases --large    their memory at 1 and at 20 million rows (12 GB of disk)
 """
@@ -24,6 +24,7 @@ import masks
 import merge
 import project
 import report
+import rest
 import side_by_side
 from data import TABLE, build, change
 from measure import BenchError, Series, Usage, environment_line, pipe, run
@@ -142,6 +143,10 @@ class Bench:
         found = self.interleaved(masks.sides(self.database(self.rows), settings))
         return masks.lines(found, rows=self.rows)
 
+    def rest(self) -> list[report.Row]:
+        """What a record of an API costs."""
+        return rest.measured(self.rows)
+
     def peers(self, *, environment: str) -> None:
         """The tools that people use instead, each in an environment of its own."""
         say("peers")
@@ -254,6 +259,7 @@ def arguments() -> argparse.Namespace:
             "pipeline",
             "memory",
             "masks",
+            "rest",
             "upsert",
             "merge",
             "peers",
@@ -290,6 +296,7 @@ def main() -> None:
             "pipeline": bench.pipeline,
             "memory": lambda: bench.memory((options.rows,)),
             "masks": bench.masks,
+            "rest": bench.rest,
             "upsert": bench.upsert,
         }
     if not options.large and (not options.only or "peers" in options.only):
