@@ -34,8 +34,8 @@ The names are those of system columns, which no column of a table can have.
 
 _COLUMNS = """
 SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
-       c.relkind IN ('r', 'm') AND NOT c.relhassubclass AND coalesce(m.amname = 'heap', false)
-           AND has_table_privilege(c.oid, 'SELECT') AS has_blocks,
+       c.relkind IN ('r', 'm') AND coalesce(m.amname = 'heap', false) AND has_table_privilege(c.oid, 'SELECT'),
+       c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS h WHERE h.inhparent = c.oid),
        c.relrowsecurity AND row_security_active(c.oid) AS is_filtered,
        a.attname::text, a.atttypid::int8, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,
        coalesce(has_column_privilege(c.oid, a.attnum, 'SELECT'), false), a.attnum::int4,
@@ -70,13 +70,18 @@ _FORMATTED = "SELECT {types}"
 
 @dataclass(frozen=True, slots=True)
 class _ColumnRow:
-    """One row of the catalogue query; a table without columns has one whose `name` is None."""
+    """One row of the catalogue query; a table without columns has one whose `name` is None.
+
+    `has_children` tells of inheritance, not of partitions: the rows of the children are the table's own, with
+    blocks of theirs, and no unique index holds for all of them.
+    """
 
     oid: int
     schema: str
     table: str
     kind: str
-    has_blocks: bool
+    is_heap: bool
+    has_children: bool
     is_filtered: bool
     name: str | None
     type_oid: int
@@ -86,6 +91,11 @@ class _ColumnRow:
     is_readable: bool
     number: int
     estimated_bytes: int | None
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the table can be read by blocks."""
+        return self.is_heap and not self.has_children
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +167,7 @@ def _keys(connection: Connection) -> Mapping[int, list[tuple[int, ...]]]:
 def _table(rows: Sequence[_ColumnRow], types: TypeTable, keys: Iterable[tuple[int, ...]]) -> Table:
     first = rows[0]
     existing = [row for row in rows if row.name is not None]
-    key = _key(existing, keys)
+    key = () if first.has_children else _key(existing, keys)
     columns = tuple(_column(row, types, key) for row in existing)
     readable = {column.name for column in columns if column.unsupported is None}
     if not set(key) <= readable:

@@ -68,7 +68,8 @@ class PsycopgConnection:
         """Return a small result as tuples."""
         cursor = self._execute(with_literals(sql, parameters))
         with self._translated():
-            return cursor.fetchall() if cursor.description else []
+            rows = cursor.fetchall() if cursor.description else []
+        return [tuple(_text(value) for value in row) for row in rows]
 
     def read(self, selection: Selection, *, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
         """Yield the rows of a selection, each value as the server's text."""
@@ -82,7 +83,7 @@ class PsycopgConnection:
             are_integers = [column.type_code in _INTEGERS for column in described[width:-1]]
             while rows := cursor.fetchmany(batch_rows):
                 *texts, refused = zip(*rows, strict=True)
-                arrays = [pa.array(values, pa.string()) for values in texts]
+                arrays = [_texts(values) for values in texts]
                 for number, is_integer in enumerate(are_integers, start=width):
                     if is_integer:
                         arrays[number] = pc.cast(arrays[number], pa.int64())
@@ -122,3 +123,15 @@ class PsycopgConnection:
         """End the session."""
         with contextlib.suppress(psycopg.Error):
             self._psycopg.close()
+
+
+def _text(value: Any) -> Any:
+    """Return a text as one, also in a database without an encoding."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _texts(values: Sequence[Any]) -> pa.Array:
+    """Return texts as the driver gives them: bytes, which need not be UTF-8, in a database without an encoding."""
+    if any(isinstance(value, bytes) for value in values):
+        return pa.array(values, pa.binary()).view(pa.string())
+    return pa.array(values, pa.string())

@@ -133,7 +133,12 @@ class Server:
     def session_sql(self) -> str:
         """Return one SELECT that sets all of them."""
         settings = self.session_settings().items()
-        return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings)
+        # A database without an encoding would refuse a whole read for one text that is no UTF-8.
+        encoding = "CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END"
+        return "SELECT " + ", ".join(
+            [f"set_config('client_encoding', {encoding}, true)"]
+            + [f"set_config('{name}', '{value}', true)" for name, value in settings]
+        )
 
 
 def begin_statements(snapshot: str | None) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 
 from tap_postgres.tap import TapPostgres
 
+from .conftest import Database
+
 LONG = "n" * 63
 SCHEMA = (
     "CREATE TABLE plain (id int PRIMARY KEY, name text)",
@@ -128,6 +130,78 @@ def test_a_table_without_columns_is_left_out_with_a_warning(source, caplog):
         assert "public-none" not in TapPostgres(config=source.config).streams
 
     assert "'public-none' is left out: it has no columns" in caplog.text
+
+
+def test_a_parent_holds_its_childrens_rows_and_promises_no_key(scratch):
+    source = scratch(
+        "CREATE TABLE parent (id int PRIMARY KEY, v text)",
+        "CREATE TABLE child (more int) INHERITS (parent)",
+        "INSERT INTO parent VALUES (1, 'p')",
+        "INSERT INTO child VALUES (1, 'c', 5)",
+    )
+    streams = TapPostgres(config=source.config).streams
+
+    rows = [row for page in streams["public-parent"].pages() for row in page.batch.to_pylist()]
+
+    assert rows == [{"id": 1, "v": "p"}, {"id": 1, "v": "c"}]
+    assert list(streams["public-parent"].primary_keys) == []
+    assert [page.batch.num_rows for page in streams["public-child"].pages()] == [1]
+
+
+def test_a_foreign_table_is_read(scratch):
+    source = scratch(
+        "CREATE TABLE local (id int PRIMARY KEY, v numeric(5, 2))", "INSERT INTO local VALUES (1, 2.5)"
+    )
+    if not source.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'postgres_fdw'"):
+        pytest.skip("this server comes without postgres_fdw")
+    config = source.config
+    source.execute(
+        "CREATE EXTENSION postgres_fdw",
+        "CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw "
+        f"OPTIONS (host '{config['host']}', port '{config['port']}', dbname '{config['database']}')",
+        f"CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS (user '{config['user']}', "
+        f"password '{config['password']}')",
+        "CREATE FOREIGN TABLE far (id int, v numeric(5, 2)) SERVER itself OPTIONS (table_name 'local')",
+    )
+
+    stream = TapPostgres(config=config).streams["public-far"]
+
+    assert [row for page in stream.pages() for row in page.batch.to_pylist()] == [{"id": 1, "v": 2.5}]
+
+
+def test_a_table_of_two_hundred_columns_is_read(scratch):
+    columns = ", ".join(f"c{number} {'text' if number % 2 else 'numeric(9,3)'}" for number in range(200))
+    values = ", ".join(f"'{number}.125'" for number in range(200))
+    source = scratch(
+        f"CREATE TABLE wide (id int PRIMARY KEY, {columns})", f"INSERT INTO wide VALUES (1, {values})"
+    )
+
+    (batch,) = [page.batch for page in TapPostgres(config=source.config).streams["public-wide"].pages()]
+
+    row = batch.to_pylist()[0]
+    assert all(float(row[f"c{number}"]) == number + 0.125 for number in range(200))
+
+
+@pytest.mark.parametrize(("encoding", "is_whole"), [("LATIN1", True), ("SQL_ASCII", False)])
+def test_texts_of_databases_in_another_encoding(postgres_server, encoding, is_whole):
+    name = f"in_{encoding.lower()}_{time.monotonic_ns()}"
+    postgres_server.execute(
+        "postgres", f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+    )
+    made = Database(postgres_server, name)
+    made.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        r"INSERT INTO t VALUES (1, 'plain'), (2, convert_from('\xe9'::bytea, 'LATIN1'))"
+        if is_whole
+        else r"INSERT INTO t VALUES (1, 'plain'), (2, encode('\xe9'::bytea, 'escape')), (3, E'\xe9')",
+    )
+    for driver in ("adbc", "psycopg"):
+        tap = TapPostgres(config={**made.config, "driver": driver, "on_rejected": "skip"})
+        stream = tap.streams["public-t"]
+        rows = [row["v"] for page in stream.pages() for row in page.batch.to_pylist()]
+
+        assert rows == (["plain", "é"] if is_whole else ["plain", "\\351"])
+        assert sum(stream.rejected.values()) == (0 if is_whole else 1)
 
 
 # --- rights -------------------------------------------------------------------------------------------------
