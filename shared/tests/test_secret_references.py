@@ -1,11 +1,13 @@
 """References in settings become values, in memory alone."""
 
+import json
 import multiprocessing
 import os
 import time
 
 import pytest
 
+from icetap.cli.configuration import read_catalog_settings
 from icetap.errors import ConfigurationError
 from icetap.secrets import references
 from icetap.secrets.keys import KEYS_VARIABLE, new_key
@@ -175,3 +177,16 @@ def test_two_processes_do_not_use_up_each_others_token(store, resolved):
         process.join()
 
     assert len(set(used)) == 12
+
+
+def test_the_query_command_opens_the_catalog_behind_references(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MELTANO_PROJECT_ROOT", raising=False)
+    monkeypatch.setenv("CATALOG_TOKEN", "t0ken-of-the-catalog")
+    config = tmp_path / "target.json"
+    catalog = {"type": "rest", "uri": "https://x.example", "token": "env://CATALOG_TOKEN"}
+    config.write_text(json.dumps({"catalog": catalog, "warehouse": "file:///lake"}))
+
+    settings, _ = read_catalog_settings("target-iceberg", config=config, environment=None)
+
+    assert settings == {"catalog": {**catalog, "token": "t0ken-of-the-catalog"}, "warehouse": "file:///lake"}

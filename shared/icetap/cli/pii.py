@@ -31,7 +31,7 @@ def proposals(preview: Mapping[str, Any], *, masks: Mapping[str, Any] | None = N
         masks: The setting `masks` as it is now; what it names is left out.
     """
     stream = preview["stream"]
-    rules = Masks.from_config({"masks": masks, "mask_key": "not used here"}).of_stream(stream)
+    rules = Masks.from_config({"masks": masks, "mask_key": "of no use, nothing is hashed"}).of_stream(stream)
     found = []
     for column in preview["columns"]:
         values = [row.get(column["name"]) for row in preview["rows"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from typing import Any
 
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
+
+
+LOGGER = logging.getLogger("icetap.masks")
+SHORT_KEY = 16
 
 
 class Mask(StrEnum):
@@ -114,6 +119,13 @@ class Masks:
                 "the mask 'hash' needs the setting 'mask_key', a secret text that stays the same. "
                 "`icetap secrets new-key` makes one, `icetap secrets set mask-key` stores it; then set "
                 "mask_key: secret://mask-key"
+            )
+        if key is not None and len(key) < SHORT_KEY:
+            LOGGER.warning(
+                "setting 'mask_key' has %d characters, with which values can be guessed from their hashes. Take %d or "
+                "more: `icetap secrets new-key` makes a key. Another key gives other hashes",
+                len(key),
+                SHORT_KEY,
             )
         return cls(tuple(rules), key, new_personal)
 
