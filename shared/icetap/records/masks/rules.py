@@ -13,7 +13,6 @@ from typing import Any
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
 
-
 LOGGER = logging.getLogger("icetap.masks")
 SHORT_KEY = 16
 
