@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from icetap.errors import RetriableError
 from icetap.sql.change_log import UNCHANGED, Begin, Change, End, Event, Progress, Reread, Truncate
 from tap_mysql.log_based.log_server import begins_before
 from tap_mysql.log_based.positions import Coordinates, FilePosition, Position
@@ -61,7 +62,11 @@ class LogReading:
         self._reader = TransactionReader(at, is_wanted=self._is_wanted, is_affected=self._is_affected)
 
     def events(self, log: Iterable[LogEvent]) -> Iterator[Event]:
-        """Yield the events, until the log or the reading ends; holds one event's rows, and the reader one transaction."""
+        """Yield the events until the reading ends; holds one event's rows, and the reader one transaction.
+
+        Raises:
+            RetriableError: When the log ends before.
+        """
         try:
             for found in self._reader.transactions(log):
                 if isinstance(found, Waiting):
@@ -74,6 +79,12 @@ class LogReading:
                 if self._is_done():
                     return
             yield self._progress(self._reader.at)
+            if not self._is_done():
+                # A server that shuts down ends its log as if that were all.
+                raise RetriableError(
+                    f"the server ended its binary log at {self._reader.at}, before what had been committed when the run "
+                    "began. Run again: it goes on there."
+                )
         finally:
             self._reader.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from icetap.errors import ConfigurationError
+from icetap.errors import ConfigurationError, RetriableError
 from icetap.testing import mariadb as servers
 
 pytestmark = pytest.mark.servers
@@ -215,3 +215,15 @@ class Messages:
     @property
     def state(self):
         return [message["value"] for message in self._messages if message["type"] == "STATE"][-1]
+
+
+def test_server_that_is_shut_down_is_not_the_end_of_the_log():
+    with servers.mariadb(["--slave-net-timeout=60"]) as server:
+        name = server.new_database()
+        server.execute(name, "CREATE TABLE t (id INT PRIMARY KEY)")
+        state = run_on(server, name).state
+        stop = threading.Timer(2, server.execute, ["", "SHUTDOWN"])
+        stop.start()
+        with pytest.raises(RetriableError):
+            run_on(server, name, state, idle_exit_seconds=20, max_retries=0)
+        stop.join()
