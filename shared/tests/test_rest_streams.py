@@ -594,6 +594,30 @@ def test_a_table_equals_a_source_that_changes_while_it_is_read(api, style):
     assert len(table) == source.next_id
 
 
+def test_a_cursor_that_expires_is_begun_anew_where_a_rule_says_so(api):
+    """The record that the cursor names is deleted between two pages."""
+    rows = [{"id": n} for n in range(12)]
+
+    def answer(call):
+        try:
+            found, more = by_cursor(rows, after=call.param("after") or None, size=5)
+        except KeyError:
+            return Reply({"error": {"code": "resource_missing"}}, status=400)
+        if len(api.calls) == 1:
+            rows.remove({"id": 4})
+        return {"data": found, "has_more": more}
+
+    api.route("GET", "/things", answer)
+    paging = CursorPaging(token=query("after"), next=Next(last_record="id"), has_more="$.has_more")
+    expired = ErrorRule(Match(status=[400], path="$.error.code", equals="resource_missing"), "restart")
+
+    run = read(api, things(paging, errors=[expired])).good()
+    for_ever = read(api, things(paging, errors=[ErrorRule(lambda _: True, "restart")]))
+
+    assert {record["id"] for record in run.records("things")} == set(range(12))
+    assert "expired 3 times" in str(for_ever.error)
+
+
 def test_links_of_a_page_may_be_relative(api):
     def answer(call):
         return {"data": [{"id": 2}]} if call.param("p") else {"data": [{"id": 1}], "next": "?p=2"}

@@ -68,6 +68,10 @@ class ClientOptions:
     block_private: bool = False
 
 
+class RestartPagingSignal(Exception):  # noqa: N818 -- no error: a rule says that the cursor is no longer good
+    """A rule says that the pages have to be gone through anew."""
+
+
 class StopPagingSignal(Exception):  # noqa: N818 -- no error: a rule takes this answer for the end
     """A rule says that the pages end here."""
 
@@ -249,6 +253,8 @@ class Client:
         match rule.action:
             case "stop":
                 raise StopPagingSignal
+            case "restart":
+                raise RestartPagingSignal(f"{name}: status {status}{words}")
             case "skip":
                 raise SkippedPartError(
                     f"{name}: status {status}{words}", reason=rule.message or f"status {status}"

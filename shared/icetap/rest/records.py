@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icetap.errors import DataError
 from icetap.rest import dates
 from icetap.rest.templates import render
+
+if TYPE_CHECKING:
+    from icetap.rest.incremental import Incremental
 
 Conversion = str | Sequence[str]
 """`decimal`, or the format (or formats) of a time; see `icetap.rest.dates`."""
@@ -37,6 +40,20 @@ def converted(
                 f"{where}: the field '{name}' holds a value that is not of the format {formats}"
             ) from None
     return changed
+
+
+def all_conversions(
+    declared: Mapping[str, str], incremental: Incremental | None, properties: Mapping[str, Any] | None
+) -> dict[str, Conversion]:
+    """Return the declared conversions, and that of a replication key which becomes a time on the way."""
+    found: dict[str, Conversion] = dict(declared)
+    if incremental is None or incremental.replication_key is None or not incremental.is_time:
+        return found
+    column = (properties or {}).get(incremental.replication_key)
+    becomes_time = column is None or column.get("format") == "date-time"
+    if becomes_time and not set(incremental.record_format) <= {"iso8601", "date"}:
+        found.setdefault(incremental.replication_key, incremental.record_format)
+    return found
 
 
 def _converted(value: Any, conversion: Conversion) -> Any:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from icetap.rest.answers import Answer
 
-Action = Literal["retry", "fail", "skip", "stop", "refresh_auth", "no_access"]
-"""`skip` leaves this parent or partition out, counted; `stop` takes this page for the end."""
+Action = Literal["retry", "fail", "skip", "stop", "restart", "refresh_auth", "no_access"]
+"""`skip` leaves this parent or partition out, counted; `stop` takes this page for the end; `restart` goes through the
+pages anew, since the cursor has expired."""
 
 PASSING_STATUSES = frozenset({408, 425, 429})
 NO_ACCESS_STATUSES = frozenset({401, 403})

@@ -16,15 +16,15 @@ from typing_extensions import override
 
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.rest.answers import Answer, Format
-from icetap.rest.client import StopPagingSignal
-from icetap.rest.failures import SkippedPartError
+from icetap.rest.client import RestartPagingSignal, StopPagingSignal
+from icetap.rest.failures import PassingFaultError, SkippedPartError
 from icetap.rest.incremental import SYNC_TIME, Incremental, Progress, Window, local_now
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.reading import PageReader
-from icetap.rest.records import Conversion, RecordRules, converted
+from icetap.rest.records import RecordRules, all_conversions, converted
 from icetap.rest.request import Asked, Body, Request
 from icetap.rest.sampling import asked_first_page, known_properties
 from icetap.rest.templates import render
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from icetap.rest.paging import Paging
     from icetap.rest.rules import ErrorRule
     from icetap.rest.tap import RestTap
+
+
+MAX_RESTARTS = 3
 
 
 class RestStream(Stream):
@@ -103,7 +106,7 @@ class RestStream(Stream):
             self.replication_key = self.incremental.replication_key or SYNC_TIME
         self.records_path = JSONPath(self.records_jsonpath)
         self.context_paths = {key: JSONPath(path) for key, path in self.child_context.items()}
-        self._convert = self._conversions()
+        self._convert = all_conversions(self.convert, self.incremental, self.properties)
         self.output: RecordOutput | None = None
         self.version: int | None = None
         self.is_complete = True
@@ -146,7 +149,7 @@ class RestStream(Stream):
     def pages_of(self, part: Part) -> Iterator[RecordPage]:
         """Yield the records of one part, page by page, as they are emitted."""
         try:
-            yield from PageReader(self, part).pages()
+            yield from self._restarted(part)
         except SkippedPartError as error:
             with self._lock:
                 self.skipped[error.reason] = self.skipped.get(error.reason, 0) + 1
@@ -157,6 +160,19 @@ class RestStream(Stream):
             if self.label not in str(error):
                 error.args = (f"{self.label}: {error}",)
             raise
+
+    def _restarted(self, part: Part) -> Iterator[RecordPage]:
+        """Go through the pages, anew when the API says that a cursor has expired; records come again then."""
+        for _ in range(MAX_RESTARTS):
+            try:
+                yield from PageReader(self, part).pages()
+            except RestartPagingSignal as signal:
+                self.logger.warning("Stream %s: reading its pages anew: %s", self.name, signal)
+            else:
+                return
+        raise PassingFaultError(
+            f"the cursor has expired {MAX_RESTARTS} times before the pages' end. Read shorter windows, or larger pages."
+        )
 
     def request_for(self, part: Part) -> Request:
         """Return the request for a part's first page, without its position."""
@@ -314,18 +330,6 @@ class RestStream(Stream):
             version = self.bookmark().get("version")
             known = int(version) if isinstance(version, int | float | Decimal) else 0
             self.version = max(time.time_ns() // 1_000_000, known + 1)
-
-    def _conversions(self) -> dict[str, Conversion]:
-        """Return the declared conversions, and that of a replication key which becomes a time on the way."""
-        found: dict[str, Conversion] = dict(self.convert)
-        incremental = self.incremental
-        if incremental is None or incremental.replication_key is None or not incremental.is_time:
-            return found
-        declared = (self.properties or {}).get(incremental.replication_key)
-        becomes_time = declared is None or declared.get("format") == "date-time"
-        if becomes_time and not set(incremental.record_format) <= {"iso8601", "date"}:
-            found.setdefault(incremental.replication_key, incremental.record_format)
-        return found
 
     def cursor_formats(self) -> Sequence[str]:
         """Return how emitted records hold the replication key."""

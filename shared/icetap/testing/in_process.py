@@ -104,6 +104,12 @@ def discover(tap_class: type[IcetapTap], config: Mapping[str, Any], *, select: b
     return catalog
 
 
+def settings_findings(tap_class: type[IcetapTap], config: Mapping[str, Any]) -> list[tuple[bool, str]]:
+    """Return what `--test` finds."""
+    with _signals_kept():
+        return list(tap_class(config=dict(config)).test_findings())
+
+
 @contextlib.contextmanager
 def _log() -> Iterator[io.StringIO]:
     text = io.StringIO()

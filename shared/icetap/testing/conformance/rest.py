@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icetap.testing.api import TRAPS, FakeApi, Reply, Trap
-from icetap.testing.in_process import TapRun, discover, run_tap
+from icetap.testing.in_process import TapRun, discover, run_tap, settings_findings
 from icetap.testing.subject import SECRET_CANARY
 
 if TYPE_CHECKING:
@@ -118,6 +118,16 @@ def test_a_second_run_asks_only_for_what_is_new(rest: RestSubject) -> None:
     _, asked_again = rest.run(state=first.good().state)
 
     assert (len(asked_first), len(asked_again)) == rest.sample.requests
+
+
+def test_a_test_of_the_settings_asks_once_for_each_stream(rest: RestSubject) -> None:
+    before = len(rest.api.calls)
+
+    findings = settings_findings(rest.tap_class, rest.sample.config)
+
+    assert [finding for is_good, finding in findings if not is_good] == []
+    assert len(findings) == len(rest.sample.rows)
+    assert len(rest.api.calls) - before <= len(findings)
 
 
 def test_schemas_and_states_do_not_flood(rest: RestSubject) -> None:
