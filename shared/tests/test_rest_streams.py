@@ -1,6 +1,5 @@
 """Streams of the REST engine: bookmarks, windows, parents, schemas that grow, values that keep their digits."""
 
-import copy
 import json
 import random
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from icetap.rest import (
     Size,
     query,
 )
-from icetap.testing.api import FakeApi, Reply, Table
+from icetap.testing.api import FakeApi, MovingSource, Reply
 from icetap.testing.api.tables import by_cursor
 from icetap.testing.in_process import discover
 
@@ -509,54 +508,6 @@ def test_flattening_gives_flat_columns(api):
 # --- a source that changes while it is read ---------------------------------------------------------
 
 
-class Moving:
-    """Records whose pages move: each request may find some changed, with equal times, late times and a foreign clock."""
-
-    def __init__(self, api, seed, *, style):
-        self.rng = random.Random(seed)
-        self.api, self.style = api, style
-        self.clock = datetime(2026, 1, 1, tzinfo=UTC)
-        self.next_id = 0
-        self.table = Table(order="at" if style == "page" else "-created")
-        for _ in range(60):
-            # Far apart, so that no lookback brings back what a moved page has hidden.
-            self.clock += timedelta(minutes=10)
-            self.add()
-        api.route("GET", "/things", self.answer)
-
-    def tick(self):
-        """A new time, often the same as before; sometimes a late one, within the lookback."""
-        self.clock += timedelta(seconds=self.rng.choice([0, 0, 1, 7]))
-        late = self.rng.choice([0, 0, 0, 30])
-        return (self.clock - timedelta(seconds=late)).isoformat().replace("+00:00", "Z")
-
-    def add(self):
-        self.next_id += 1
-        at = self.tick()
-        self.table.put({"id": self.next_id, "at": at, "created": self.next_id, "n": 0})
-
-    def churn(self):
-        for _ in range(self.rng.randrange(3)):
-            # Most records never change again: what a run misses of them stays missed.
-            row = self.table.records[self.rng.randrange(3, self.next_id + 1, 3)]
-            self.table.put({**row, "at": self.tick(), "n": row["n"] + 1})
-        if self.rng.random() < 0.3:
-            self.add()
-
-    def answer(self, call):
-        keep = self.table.since(call, param="since", field="at")
-        if self.style == "page":
-            page = self.table.page(int(call.param("page")), 5, keep)
-            reply = {"data": copy.deepcopy(page)}
-        else:
-            rows = self.table.rows(keep)
-            found, more = by_cursor(rows, after=call.param("after") or None, size=5)
-            reply = {"data": copy.deepcopy(found), "has_more": more}
-        if self.rng.random() < 0.4:
-            self.churn()
-        return reply
-
-
 def killed(run, rng):
     """What a target had got, and the last state, when the tap was killed at a random line."""
     lines = run.stdout.splitlines()
@@ -568,7 +519,7 @@ def killed(run, rng):
 
 @pytest.mark.parametrize("style", ["page", "cursor"])
 def test_a_table_equals_a_source_that_changes_while_it_is_read(api, style):
-    source = Moving(api, 7, style=style)
+    source = MovingSource(api, 7, style=style)
     ordered = Incremental(replication_key="at", start=query("since"), order="asc", lookback_seconds=60)
     unordered = Incremental(replication_key="at", start=query("since"), lookback_seconds=60)
     cursor = CursorPaging(token=query("after"), next=Next(last_record="id"), has_more="$.has_more")
@@ -585,13 +536,13 @@ def test_a_table_equals_a_source_that_changes_while_it_is_read(api, style):
         # The first run reads all; a second one from the start would hide what it has missed.
         records, state = killed(run, rng) if number else (run.records("things"), run.state)
         table |= {record["id"]: record for record in records}
-        source.churn()
-    source.churn = lambda: None
+        source.change()
+    source.is_still = True
     table |= {record["id"]: record for record in read(api, stream, state=state).good().records("things")}
 
     different = [key for key, row in source.table.records.items() if table.get(key) != row]
     assert different == []
-    assert len(table) == source.next_id
+    assert len(table) == len(source.table.records)
 
 
 def test_a_cursor_that_expires_is_begun_anew_where_a_rule_says_so(api):

@@ -4,8 +4,9 @@
 (`icetap.testing.api.traps`). `Table` holds records that change while they are read.
 """
 
+from icetap.testing.api.moving import MovingSource
 from icetap.testing.api.server import Call, FakeApi, Reply
 from icetap.testing.api.tables import Table
 from icetap.testing.api.traps import TRAPS, Trap
 
-__all__ = ["TRAPS", "Call", "FakeApi", "Reply", "Table", "Trap"]
+__all__ = ["TRAPS", "Call", "FakeApi", "MovingSource", "Reply", "Table", "Trap"]
