@@ -20,7 +20,7 @@ from icetap.testing.tsql import Server, ServerSession
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 NAME = "SQL Server"
 
@@ -46,6 +46,15 @@ class Database:
             self._session = self._session or ServerSession(self.fake)
             for result in self._session.execute(statement, [], lambda: False):
                 list(result.rows)
+
+    def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
+        """Insert many rows of plain values: numbers, ASCII texts, None, and bytes; one transaction on our server."""
+        if self.fake is not None:
+            self.fake.insert(table, rows)
+            return
+        for start in range(0, len(rows), 500):
+            values = ", ".join(f"({', '.join(map(_literal, row))})" for row in rows[start : start + 500])
+            self.execute(f"INSERT INTO {table} VALUES {values}")
 
     def object_id(self, name: str) -> int:
         """Return a table's number, on our server only."""
@@ -119,6 +128,14 @@ def _new_on_real(config: dict[str, Any]) -> Iterator[Database]:
         _run_on_real(
             config, f"ALTER DATABASE {name} SET SINGLE_USER WITH ROLLBACK IMMEDIATE; DROP DATABASE {name}"
         )
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    return f"N'{value}'" if isinstance(value, str) else str(value)
 
 
 def _run_on_real(config: dict[str, Any], statement: str) -> None:

@@ -174,6 +174,11 @@ def _options(config: Mapping[str, Any]) -> dict[str, str]:
             "settings 'encrypt: strict' and 'trust_server_certificate: true' contradict each other: strict always "
             "checks the certificate. Give its authority to the system, or use 'encrypt: mandatory'"
         )
+    if config.get("server_certificate") and encrypt != "strict":
+        raise ConfigurationError(
+            "setting 'server_certificate' works with 'encrypt: strict' only. Otherwise name the PEM file with the "
+            "certificate, or with its authority's, in the environment as SSL_CERT_FILE"
+        )
     options = {"Encrypt": encrypt, "TrustServerCertificate": "yes" if trusts else "no"}
     for setting, keyword in (
         ("hostname_in_certificate", "HostnameInCertificate"),

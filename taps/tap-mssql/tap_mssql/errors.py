@@ -93,8 +93,9 @@ _TLS_SIGNS = (
     "hostname mismatch",
 )
 _TLS = (
-    "The server's certificate was not accepted. Give the authority's certificate to the system, or this server's own as "
-    "'server_certificate', or its other name as 'hostname_in_certificate'. Only in a network that you trust: "
+    "The server's certificate was not accepted. Give its authority's certificate (its own, if it made it itself) to the "
+    "system, or name the PEM file in the environment as SSL_CERT_FILE; give the name that is in it as "
+    "'hostname_in_certificate' where that is another one than 'host'. Only in a network that you trust: "
     "'trust_server_certificate: true' encrypts without checking whom."
 )
 _OLD_TLS = "The server offers only TLS 1.0 or 1.1, which OpenSSL 3 refuses: update the server."

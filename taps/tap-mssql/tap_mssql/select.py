@@ -76,8 +76,9 @@ def split_with(sql: str) -> tuple[str, str]:
     is_first = True
     for match in _TOKEN.finditer(sql):
         if match["bracket"]:
+            if is_first:
+                return "", sql
             depth += 1 if match["bracket"] == "(" else -1
-            is_first = False
             continue
         word = (match["word"] or "").upper()
         if not word:
