@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from icetap.testing.servers import (
     NotAvailableError,
@@ -165,7 +165,10 @@ def postgres(
             parts = urlsplit(address)
             answers("an address in the environment")
             yield Postgres(
-                parts.hostname or "", parts.port or 5432, parts.username or "", parts.password or ""
+                parts.hostname or "",
+                parts.port or 5432,
+                unquote(parts.username or ""),
+                unquote(parts.password or ""),
             )
             return
         with _own_process(options or {}, certificates) as (process, how):

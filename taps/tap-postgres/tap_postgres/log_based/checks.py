@@ -125,9 +125,7 @@ def require_whole(
     Raises:
         ConfigurationError: With the statement to run.
     """
-    problems = [
-        problem for _, problem in publication_problems(found, published, name=name, tables=tables) if problem
-    ]
+    problems = list(publication_problems(found, published, name=name, tables=tables))
     if problems:
         raise ConfigurationError(" ".join(problems))
 
@@ -138,42 +136,38 @@ def publication_problems(
     *,
     name: str,
     tables: Sequence[TableFacts],
-) -> Iterator[tuple[TableFacts | None, str]]:
-    """Yield what a publication leaves out of what it tells of; None for what concerns all tables."""
+) -> Iterator[str]:
+    """Yield what a publication leaves out, with the statement to run."""
     if found is None:
         return
     if not found.is_complete:
         yield (
-            None,
-            (
-                f"the publication '{name}' does not tell all changes. Run `ALTER PUBLICATION \"{name}\" SET "
-                "(publish = 'insert, update, delete, truncate')`."
-            ),
+            f"the publication '{name}' does not tell all changes. Run `ALTER PUBLICATION \"{name}\" SET "
+            "(publish = 'insert, update, delete, truncate')`."
         )
     for facts in tables:
-        shown = published.get(facts.oid)
         if facts.kind == "p" and not found.is_via_root:
             yield (
-                facts,
-                (
-                    f"the publication '{name}' tells the changes of the partitioned table {facts.quoted} under the names of "
-                    f'its parts. Run `ALTER PUBLICATION "{name}" SET (publish_via_partition_root = true)`.'
-                ),
+                f"the publication '{name}' tells the changes of the partitioned table {facts.quoted} under the names of "
+                f'its parts. Run `ALTER PUBLICATION "{name}" SET (publish_via_partition_root = true)`.'
             )
-        if shown is not None and shown.row_filter is not None:
-            yield (
-                facts,
-                f"the publication '{name}' filters rows of {facts.quoted}: add the table without WHERE.",
-            )
-        hidden = set(facts.columns) - set(facts.generated) - set(shown.columns or ()) if shown else set()
-        if shown is not None and shown.columns is not None and hidden:
-            yield (
-                facts,
-                (
-                    f"the publication '{name}' leaves out columns of {facts.quoted}: {', '.join(sorted(hidden))}. Add the "
-                    "table without a list of columns."
-                ),
-            )
+        shown = published.get(facts.oid)
+        if shown is not None and (problem := _hidden(facts, shown)):
+            yield f"the publication '{name}' {problem}"
+
+
+def _hidden(facts: TableFacts, shown: PublishedFacts) -> str | None:
+    """Say which rows or columns of a table a publication does not show."""
+    if shown.row_filter is not None:
+        return f"filters rows of {facts.quoted}: add the table without WHERE."
+    if shown.columns is None:
+        return None
+    hidden = sorted(set(facts.columns) - set(facts.generated) - set(shown.columns))
+    if not hidden:
+        return None
+    return (
+        f"leaves out columns of {facts.quoted}: {', '.join(hidden)}. Add the table without a list of columns."
+    )
 
 
 # --- slot -----------------------------------------------------------------------------------------------
@@ -261,7 +255,7 @@ def _publication_findings(
     name = settings.publication
     found = session.publication(name)
     published = session.published(name, version=facts.version) if found else {}
-    for _, problem in publication_problems(found, published, name=name, tables=tables):
+    for problem in publication_problems(found, published, name=name, tables=tables):
         yield False, problem
     missing = [table for table in tables if table.oid not in published]
     if found is not None and not missing:

@@ -113,6 +113,17 @@ def test_a_user_who_may_not_replicate_is_told_what_a_dba_runs(items):
         items.run(user=user, password="secret")
 
 
+def test_a_role_that_only_reads_may_own_what_it_publishes(items):
+    user = new_user(items, "REPLICATION")
+    items.execute(
+        f"GRANT CREATE ON DATABASE {items.database.name} TO {user}",
+        f"ALTER TABLE items OWNER TO {user}",
+        f"ALTER ROLE {user} SET default_transaction_read_only = on",
+    )
+
+    assert len(items.run(user=user, password="secret").records()) == 2
+
+
 def test_create_replication_off_makes_nothing(items):
     with pytest.raises(ConfigurationError, match="CREATE PUBLICATION"):
         items.run(create_replication=False)
@@ -146,11 +157,11 @@ def test_a_publication_of_all_tables_serves(items):
     assert publications(items) == [("everything",)]
 
 
-def test_a_slot_of_another_plug_in_is_left_alone(items):
-    items.execute(f"SELECT pg_create_logical_replication_slot('{items.slot}', 'test_decoding')")
+def test_a_slot_of_another_database_is_left_alone(items, database):
+    other = database(f"SELECT pg_create_logical_replication_slot('{items.slot}', 'pgoutput')")
 
     with pytest.raises(
-        ConfigurationError, match=r"plug-in 'test_decoding'.*Give another 'replication_slot_name'"
+        ConfigurationError, match=rf"in the database '{other.name}'.*Give another 'replication_slot_name'"
     ):
         items.run()
 
