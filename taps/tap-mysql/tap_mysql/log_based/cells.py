@@ -160,15 +160,8 @@ def _choice_text(
 
 
 def uuid_text(stored: bytes) -> str:
-    """Return the hexadecimal digits of a UUID.
-
-    The log has a UUID as it is stored: those of the versions 1 to 5 with their parts in the reverse order, so
-    that they sort by time. https://jira.mariadb.org/browse/MDEV-29959 (read 2026-11-21)
-    """
-    octets = stored.ljust(_UUID_BYTES, b"\0")
-    if octets[6] & 0x80 and 0 < octets[8] <= 0x80:
-        octets = octets[12:16] + octets[10:12] + octets[8:10] + octets[6:8] + octets[:6]
-    return octets.hex()
+    """Return the hexadecimal digits of a UUID; the log has its bytes in their order, zeros at the end left out."""
+    return stored.ljust(_UUID_BYTES, b"\0").hex()
 
 
 def inet6_text(stored: bytes) -> str:

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from icetap.errors import ConfigurationError, StateError
-from tap_mysql.connection import MySQLConnection
-from tap_mysql.log_based.binary_log import BinaryLog
+from tap_mysql.log_based.binary_log import BinaryLog, snapshot_coordinates
 
 pytestmark = pytest.mark.servers
 
@@ -226,14 +225,21 @@ def test_lost_connection_is_opened_again_and_nothing_comes_twice(items, monkeypa
     assert items.records() == []
 
 
-def test_snapshot_and_its_position_are_of_one_moment(items):
+def test_snapshot_and_its_position_are_of_one_moment(items, monkeypatch):
+    """What is committed after the snapshot and before its place is asked for belongs to the log."""
     log = items.tap().dialect.change_log()
+    before = log.end()
+
+    def late(connection):
+        items.execute("INSERT INTO items VALUES (3, 'later')")
+        return snapshot_coordinates(connection)
+
+    monkeypatch.setattr("tap_mysql.log_based.binary_log.snapshot_coordinates", late)
     try:
         with log.snapshot() as snapshot:
-            items.execute("INSERT INTO items VALUES (3, 'later')")
             connection = snapshot.connect()
-            assert isinstance(connection._connection, MySQLConnection)
             assert len(connection.rows(f"SELECT id FROM {items.database.name}.items")) == 2
-        assert snapshot.position != log.end()
+            assert snapshot.position == before
+        assert log.end() != before
     finally:
         log.close()
