@@ -212,9 +212,8 @@ class Catalogue:
         elif match := _VIEW.match(sql):
             translated, columns = view(match["sql"])
             found = self._new(connection, match["view"], [ColumnOf(*column) for column in columns], kind="V ")
-            connection.execute(
-                f"CREATE VIEW {found.source} ({', '.join(_quoted(one.name) for one in found.columns)}) AS {translated}"
-            )
+            names = ", ".join(_quoted(one.name) for one in found.columns)
+            connection.execute(f"CREATE VIEW {found.source} ({names}) AS {translated}")
         elif match := _INDEX.match(sql):
             table = self.table(*two_parts(match["table"]))
             self._index(

@@ -165,45 +165,30 @@ def _instant(declared: Declared) -> Rule | None:
     name, scale = declared.name, declared.scale
     match name:
         case "date":
+            kind = pa.date32()
+            text = "CONVERT(char(10), {c}, 23)"
             return Rule(
-                pa.date32(),
-                ("{c}",),
-                (pa.date32(),),
-                decode.cast_to(pa.date32()),
-                bound="CAST({p} AS date)",
-                text="CONVERT(char(10), {c}, 23)",
-                width=6,
+                kind, ("{c}",), (kind,), decode.cast_to(kind), bound="CAST({p} AS date)", text=text, width=6
             )
         case "time":
-            return Rule(
-                TIME,
-                ("{c}",),
-                (pa.time64("us"),),
-                decode.truncated_to(TIME),
-                bound=f"CAST({{p}} AS time({scale}))",
-                text="CONVERT(varchar(16), CAST({c} AS time(7)))",
-                width=12,
-            )
+            text = "CONVERT(varchar(16), CAST({c} AS time(7)))"
+            bound = f"CAST({{p}} AS time({scale}))"
+            return Rule(TIME, ("{c}",), (TIME,), decode.truncated_to(TIME), bound=bound, text=text, width=12)
         case "datetime" | "smalldatetime":
             # Text of more than three digits is no datetime, but every datetime2 can become one.
             bound = f"CAST(CAST({{p}} AS datetime2(7)) AS {name})"
-            text = "CONVERT(varchar(27), {c}, 121)"
         case "datetime2":
-            bound, text = f"CAST({{p}} AS datetime2({scale}))", "CONVERT(varchar(27), {c}, 121)"
+            bound = f"CAST({{p}} AS datetime2({scale}))"
         case "datetimeoffset":
             # In UTC, as datetime2: every driver reads that in the same way.
-            utc = "CAST(SWITCHOFFSET({c}, '+00:00') AS datetime2(7))"
-            return Rule(
-                TIMESTAMPTZ,
-                (utc,),
-                (TIMESTAMP,),
-                decode.cast_to(TIMESTAMPTZ),
-                bound=f"CAST({{p}} AS datetimeoffset({scale}))",
-                text="CONVERT(varchar(34), SWITCHOFFSET({c}, '+00:00'), 121)",
-                width=16,
-            )
+            read = "CAST(SWITCHOFFSET({c}, '+00:00') AS datetime2(7))"
+            text = "CONVERT(varchar(34), SWITCHOFFSET({c}, '+00:00'), 121)"
+            bound = f"CAST({{p}} AS datetimeoffset({scale}))"
+            decoder = decode.cast_to(TIMESTAMPTZ)
+            return Rule(TIMESTAMPTZ, (read,), (TIMESTAMP,), decoder, bound=bound, text=text, width=16)
         case _:
             return None
+    text = "CONVERT(varchar(27), {c}, 121)"
     return Rule(
         TIMESTAMP, ("{c}",), (TIMESTAMP,), decode.cast_to(TIMESTAMP), bound=bound, text=text, width=16
     )
