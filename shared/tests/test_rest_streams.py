@@ -480,6 +480,35 @@ def test_other_formats_are_read(api, name, body):
     assert [int(record["id"]) for record in run.records("things")] == [1, 2]
 
 
+def test_options_of_streams_rename_and_key_them(api):
+    serve(api, [{"id": 1, "at": "2026-01-02T00:00:00Z", "sku": "a"}])
+    options = {
+        "th*": {
+            "stream_name": "goods",
+            "rename": {"at": "changed_at", "sku": "code"},
+            "key_properties": ["sku"],
+        }
+    }
+    stream = things(PAGE, incremental=SINCE, properties=None)
+
+    run = read(api, stream, streams=options).good()
+    read(api, stream, streams=options, state=run.state).good()
+
+    assert run.records("goods") == [{"id": 1, "changed_at": "2026-01-02T00:00:00Z", "code": "a"}]
+    (schema,) = run.of_type("SCHEMA")
+    assert (schema["key_properties"], schema["bookmark_properties"]) == (["code"], ["changed_at"])
+    assert bookmark(run, "goods")["replication_key"] == "changed_at"
+    assert api.calls[-1].param("since") == "2026-01-02T00:00:00Z"
+
+
+def test_options_of_no_stream_are_refused_with_the_nearest_name(api):
+    serve(api, [])
+
+    run = read(api, things(PAGE), streams={"thing": {"lookback_seconds": 1}})
+
+    assert "did you mean 'things'" in str(run.error)
+
+
 def test_masks_hold_for_columns_that_come_later(api):
     pages = [
         [{"id": 1, "email": "ada@example.org"}],

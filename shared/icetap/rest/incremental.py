@@ -91,6 +91,7 @@ class Progress:
     Args:
         incremental: The stream's declaration.
         stream: What messages call it.
+        shown_as: The name of the replication key in the stream.
         bookmark: The stream's part of the state.
         now: The server's own time at the start of the run.
         formats: What emitted records hold; the declaration's own unless they are converted.
@@ -103,6 +104,7 @@ class Progress:
         incremental: Incremental,
         *,
         stream: str,
+        shown_as: str,
         bookmark: Mapping[str, Any],
         now: datetime,
         formats: Sequence[str],
@@ -113,6 +115,7 @@ class Progress:
         self._stream = stream
         self.now = now
         self.key = incremental.replication_key or SYNC_TIME
+        self._shown_as = shown_as
         self._formats = tuple(formats)
         self._found = self._bookmarked(bookmark)
         self.start = self._first(initial, lookback_seconds)
@@ -121,7 +124,7 @@ class Progress:
 
     def _bookmarked(self, bookmark: Mapping[str, Any]) -> Cursor | None:
         value = bookmark.get("replication_key_value")
-        if value is None or bookmark.get("replication_key", self.key) != self.key:
+        if value is None or bookmark.get("replication_key", self._shown_as) != self._shown_as:
             return None
         try:
             return dates.from_bookmark(value, self._formats)
@@ -181,9 +184,31 @@ class Progress:
         if self._max is None or dates.is_before(self._max, value):
             self._max = value
 
-    def comes_before(self, value: Cursor) -> bool:
-        """Say whether a value is smaller than one that was seen already."""
-        return self._max is not None and dates.is_before(value, self._max)
+    def after(self, records: Sequence[Mapping[str, Any]], *, is_alone: bool) -> dict[str, Any] | None:
+        """Take note of emitted records; return the bookmark after them where the order is declared, and holds.
+
+        Args:
+            records: In the API's order.
+            is_alone: Whether they come from one walk through pages, with none beside it.
+
+        Raises:
+            DataError: When the records are not in the order that is declared.
+        """
+        in_order = is_alone and self.incremental.order == "asc"
+        if self.key == SYNC_TIME:
+            return None
+        for record in records:
+            value = self.value_of(record)
+            if value is None:
+                self.without_cursor += 1
+            elif in_order and self._max is not None and dates.is_before(value, self._max):
+                raise DataError(
+                    f"{self._stream}: the API's records are not in the order of '{self.key}', as `order: asc` says. "
+                    "Declare `order: none`, or ask the API to sort."
+                )
+            else:
+                self.see(value)
+        return self.bookmark() if in_order else None
 
     def complete(self, window: Window) -> None:
         """Take note that a window was read to its end: the bookmark moves there, even without records."""
@@ -202,7 +227,10 @@ class Progress:
             reached = self._found
         if reached is None:
             return {}
-        return {"replication_key": self.key, "replication_key_value": dates.bookmark(reached, self._formats)}
+        return {
+            "replication_key": self._shown_as,
+            "replication_key_value": dates.bookmark(reached, self._formats),
+        }
 
     def not_later_than(self, server_time: datetime | None) -> None:
         """Take the server's time for the start of the run when its clock is behind: it is what records are stamped by."""

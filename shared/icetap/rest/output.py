@@ -45,7 +45,7 @@ class RecordOutput:
         self._properties: dict[str, Any] = dict(stream.effective_schema.get("properties", {}))
         self._fitness = Fitness(self._properties)
         self._keys = tuple(stream.primary_keys or ())
-        self._policy = stream.schema_policy or stream.config.get("schema_policy", "evolve")
+        self._policy = stream.schema_policy or stream.options.get("schema_policy", "evolve")
         self._is_announced = False
         self._prepare()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from icetap.errors import ConfigurationError
 from icetap.rest import dates
 from icetap.rest.failures import NoAccessError
 from icetap.rest.incremental import SYNC_TIME, Window
 from icetap.rest.inference import infer, kinds_of, merged
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.templates import render
+from icetap.settings import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,14 +25,14 @@ SAMPLED_PARENTS = 3
 def known_properties(stream: RestStream) -> dict[str, Any]:
     """Return the columns of a stream: declared, or of the catalog, or of a sample; and what earlier runs have added."""
     if stream.properties is not None:
-        found = dict(stream.properties)
+        found = _renamed(stream, stream.properties)
     elif (given := stream.input_properties) is not None:
         found = given
     else:
-        found = infer(_sample(stream))
+        found = infer(stream.renamed(_sample(stream)))
     for key, declared in _inherited(stream).items():
         if key not in stream.rules.drop:
-            found.setdefault(key, declared)
+            found.setdefault(stream.new_names.get(key, key), declared)
     if stream.replication_key == SYNC_TIME:
         found.setdefault(SYNC_TIME, {"type": ["string", "null"], "format": "date-time"})
     if not stream.is_inferred:
@@ -38,6 +40,16 @@ def known_properties(stream: RestStream) -> dict[str, Any]:
     found = merged(found, stream.bookmark().get("columns") or {})
     # A record without its key is refused, so no row of the table lacks it.
     return {name: _required(one) if name in stream.primary_keys else one for name, one in found.items()}
+
+
+def _renamed(stream: RestStream, properties: Mapping[str, Any]) -> dict[str, Any]:
+    new_names = stream.new_names
+    if missing := sorted(set(new_names) - set(properties)):
+        raise ConfigurationError(
+            f"{stream.label}: option 'rename' names the field '{missing[0]}', which the schema does not have"
+            f"{did_you_mean(missing[0], properties)}"
+        )
+    return {new_names.get(name, name): schema for name, schema in properties.items()}
 
 
 def _sample(stream: RestStream) -> list[dict[str, Any]]:

@@ -97,13 +97,24 @@ class RestStream(Stream):
 
     def __init__(self, tap: RestTap, name: str | None = None) -> None:
         self.rest_tap = tap
+        self.declared_name = name or self.name
+        self.options = tap.stream_options.of(self.declared_name)
+        self.new_names: dict[str, str] = self.options.get("rename") or {}
         declared = None if self.properties is None else dict(self.properties)
-        super().__init__(tap, schema={"type": "object", "properties": declared or {}}, name=name)
+        super().__init__(
+            tap,
+            schema={"type": "object", "properties": declared or {}},
+            name=self.options.get("stream_name") or name,
+        )
+        keys = self.options.get("key_properties") or self.primary_keys or ()
+        self.primary_keys = [self.new_names.get(key, key) for key in keys]
+        self.forced_replication_method = self.options.get("replication_method")
         self.is_inferred = declared is None
         self._known_schema: dict[str, Any] | None = None
         self._first_page: RecordPage | None = None
         if self.incremental is not None:
-            self.replication_key = self.incremental.replication_key or SYNC_TIME
+            cursor = self.incremental.replication_key or SYNC_TIME
+            self.replication_key = self.new_names.get(cursor, cursor)
         self.records_path = JSONPath(self.records_jsonpath)
         self.context_paths = {key: JSONPath(path) for key, path in self.child_context.items()}
         self._convert = all_conversions(self.convert, self.incremental, self.properties)
@@ -140,7 +151,8 @@ class RestStream(Stream):
             ]
             is_alone = self.parent is None and len(parts) == 1
             for page in in_order((partial(self.pages_of, part) for part in parts), workers=workers):
-                bookmark = self._bookmark_within(page.records) if is_alone else self._see(page.records)
+                progress = self.progress
+                bookmark = progress.after(page.records, is_alone=is_alone) if progress else None
                 yield replace(page, bookmark=bookmark)
             if self.progress and self.parent is None:
                 self.progress.complete(window)
@@ -222,7 +234,7 @@ class RestStream(Stream):
             if not self.rules.keeps(record):
                 return None
             record = self.rules.applied(record, scope)
-        if self.replication_key == SYNC_TIME and self.progress is not None:
+        if self.progress is not None and self.progress.key == SYNC_TIME:
             record = {**record, SYNC_TIME: self.progress.sync_time}
         return self.post_process(record, part.names)
 
@@ -320,6 +332,7 @@ class RestStream(Stream):
             self._progress = Progress(
                 self.incremental,
                 stream=self.label,
+                shown_as=str(self.replication_key),
                 bookmark=start,
                 now=local_now(),
                 formats=self.cursor_formats(),
@@ -333,39 +346,14 @@ class RestStream(Stream):
 
     def cursor_formats(self) -> Sequence[str]:
         """Return how emitted records hold the replication key."""
-        if self.incremental is None or self.replication_key in {SYNC_TIME, *self._convert}:
+        if self.incremental is None or self.incremental.replication_key in {None, *self._convert}:
             return ("iso8601",)
         return self.incremental.record_format
 
     def _lookback(self) -> int:
-        given = self.config.get("lookback_seconds")
+        given = self.options.get("lookback_seconds")
         declared = self.incremental.lookback_seconds if self.incremental else 0
         return int(declared if given is None else given)
-
-    def _see(self, records: Sequence[Record], *, in_order: bool = False) -> dict[str, Any] | None:
-        """Take note of how far the emitted records go; return no bookmark, since nothing is known of their order."""
-        progress = self.progress
-        if progress is None or self.replication_key == SYNC_TIME:
-            return None
-        for record in records:
-            value = progress.value_of(record)
-            if value is None:
-                progress.without_cursor += 1
-            elif in_order and progress.comes_before(value):
-                raise DataError(
-                    f"{self.label}: the API's records are not in the order of '{self.replication_key}', as "
-                    "`order: asc` says. Declare `order: none`, or ask the API to sort."
-                )
-            else:
-                progress.see(value)
-        return None
-
-    def _bookmark_within(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        """Return the bookmark after a page of a stream whose order is declared, and hold it to its word."""
-        if self.progress is None or self.incremental is None or self.incremental.order != "asc":
-            return self._see(records)
-        self._see(records, in_order=True)
-        return self.progress.bookmark()
 
     # --- schema -------------------------------------------------------------------------------------
 
@@ -410,11 +398,19 @@ class RestStream(Stream):
         for page in self.read(contexts):
             self.rest_tap.check_interrupted()
             if self.output is not None and page.records:
-                self.output.write(page.records, version=self.version)
+                self.output.write(self.renamed(page.records), version=self.version)
                 self.rest_tap.tell_progress(self)
             self._emit_children(page)
             if page.bookmark and self.parent is None:
                 self._keep(page.bookmark)
+
+    def renamed(self, records: list[Record]) -> list[Record]:
+        """Return records with the names that the setting `streams` gives to their fields."""
+        if not self.new_names:
+            return records
+        return [
+            {self.new_names.get(name, name): value for name, value in record.items()} for record in records
+        ]
 
     def _keep(self, bookmark: Mapping[str, Any]) -> None:
         """Write a STATE with this bookmark, of which children that follow this stream take note."""

@@ -23,6 +23,7 @@ from icetap.rest.sampling import sampled_from
 from icetap.rest.stream import RestStream
 from icetap.settings import did_you_mean
 from icetap.state.bookmarks import is_before
+from icetap.stream_options import StreamOptions
 from icetap.tap import ON_REJECTED_SETTING
 
 if TYPE_CHECKING:
@@ -34,6 +35,46 @@ if TYPE_CHECKING:
     from icetap.rest.limits import Rate
 
 PROGRESS_SECONDS = 15.0
+
+STREAM_OPTIONS: dict[str, dict[str, Any]] = {
+    "stream_name": {
+        "type": "string",
+        "minLength": 1,
+        "title": "Stream name",
+        "description": "The stream's name, instead of the API's.",
+    },
+    "key_properties": {
+        "type": "array",
+        "items": {"type": "string"},
+        "title": "Key",
+        "description": "The fields that identify a record, instead of the declared ones.",
+    },
+    "rename": {
+        "type": "object",
+        "additionalProperties": {"type": "string", "minLength": 1},
+        "title": "Field names",
+        "description": "New names of fields: {from: to}.",
+    },
+    "replication_method": {
+        "type": "string",
+        "enum": ["FULL_TABLE", "INCREMENTAL"],
+        "title": "Replication method",
+        "description": "FULL_TABLE reads everything each time, INCREMENTAL what came since.",
+    },
+    "lookback_seconds": {
+        "type": "integer",
+        "minimum": 0,
+        "title": "Lookback",
+        "description": "How far before the bookmark a run reads again, in seconds.",
+    },
+    "schema_policy": {
+        "type": "string",
+        "enum": ["evolve", "freeze", "discard"],
+        "title": "New fields",
+        "description": "What happens to a field that the schema does not have.",
+    },
+}
+"""What may be set for single streams."""
 
 REST_SETTINGS: dict[str, dict[str, Any]] = {
     "start_date": {
@@ -99,6 +140,13 @@ REST_SETTINGS: dict[str, dict[str, Any]] = {
         "stream out with a warning.",
     },
     "on_rejected": ON_REJECTED_SETTING,
+    "streams": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "object", "properties": STREAM_OPTIONS},
+        "title": "Options of streams",
+        "description": "By the stream's name or a glob. A name beats a glob, a later glob beats an earlier one.",
+        "examples": [{"orders": {"lookback_seconds": 3600}, "*_log": {"replication_method": "FULL_TABLE"}}],
+    },
 }
 """The settings that every REST tap has."""
 
@@ -179,6 +227,11 @@ class RestTap(RecordTap):
         """Return all streams; override it where they depend on settings."""
         return [declared(self) for declared in self.stream_types]
 
+    @cached_property
+    def stream_options(self) -> StreamOptions:
+        """The setting `streams`."""
+        return StreamOptions(self.config, known=STREAM_OPTIONS)
+
     # --- streams ------------------------------------------------------------------------------------
 
     @cached_property
@@ -194,7 +247,9 @@ class RestTap(RecordTap):
             ConfigurationError: When a parent is missing, or is its own descendant.
         """
         streams = self._wanted(self.declared_streams())
-        by_name = {stream.name: stream for stream in streams}
+        by_name = {stream.declared_name: stream for stream in streams}
+        if self._only is None:
+            self.stream_options.refuse_unmatched(list(by_name), logger=self.logger)
         self._parents: dict[str, RestStream] = {}
         for stream in streams:
             if stream.parent is None:
@@ -204,7 +259,7 @@ class RestTap(RecordTap):
                     f"stream '{stream.name}' has the parent '{stream.parent}', which is no stream"
                     f"{did_you_mean(stream.parent, by_name) or '.'}"
                 )
-            self._parents[stream.name] = by_name[stream.parent]
+            self._parents[stream.declared_name] = by_name[stream.parent]
             by_name[stream.parent].child_streams.append(stream)
         for stream in streams:
             self._refuse_circles(stream)
@@ -215,7 +270,7 @@ class RestTap(RecordTap):
         self._only = name
 
     def _wanted(self, streams: Sequence[RestStream]) -> Sequence[RestStream]:
-        by_name = {stream.name: stream for stream in streams}
+        by_name = {stream.declared_name: stream for stream in streams}
         if self._only not in by_name:
             return streams
         wanted: list[RestStream] = []
@@ -226,15 +281,15 @@ class RestTap(RecordTap):
         return wanted
 
     def _refuse_circles(self, stream: RestStream) -> None:
-        seen = [stream.name]
+        seen = [stream.declared_name]
         while (parent := self._parents.get(seen[-1])) is not None:
-            if parent.name in seen:
+            if parent.declared_name in seen:
                 raise ConfigurationError(f"the streams {', '.join(sorted(seen))} are each other's parents")
-            seen.append(parent.name)
+            seen.append(parent.declared_name)
 
     def parent_of(self, stream: RestStream) -> RestStream | None:
         """Return the stream's parent, if it has one."""
-        return self._parents.get(stream.name)
+        return self._parents.get(stream.declared_name)
 
     # --- a run --------------------------------------------------------------------------------------
 
@@ -323,7 +378,7 @@ class RestTap(RecordTap):
         for context in islice(contexts, PREVIEWED_PARENTS):
             for partition in stream.partitions_of(context):
                 for page in stream.pages_of(Part(Window(sampled_from(stream)), partition, context)):
-                    for record in page.records:
+                    for record in stream.renamed(page.records):
                         yield from output.shown(record)
 
     def keep_answers(self, seconds: float) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from icetap import stream_options
 from icetap.errors import ConfigurationError
 from icetap.settings import did_you_mean
 from icetap.sql.queries import BOOKMARK_NAMES, is_one_condition, parameters_in, without_semicolon
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 NULL_CURSORS = ("first_run", "always", "never")
 
@@ -193,45 +193,16 @@ def queries_from_config(config: Mapping[str, Any]) -> list[QueryOptions]:
     return queries
 
 
-class StreamOptions:
-    """The setting `streams`, resolved: an exact name beats a glob, of two globs the later wins.
-
-    Single options are merged: what the exact entry leaves out comes from the globs, then from the
-    setting of the same name for all streams.
-    """
+class StreamOptions(stream_options.StreamOptions):
+    """The options of tables and queries."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
-        self._entries: dict[str, dict[str, Any]] = config.get("streams") or {}
-        for pattern, options in self._entries.items():
-            _refuse_unknown(options, _STREAM_OPTIONS, where=f"setting 'streams', entry '{pattern}'")
+        super().__init__(config, known=_STREAM_OPTIONS)
+        for pattern, options in self.entries.items():
             if not is_one_condition(options.get("where") or ""):
                 raise ConfigurationError(
                     f"setting 'streams', entry '{pattern}': the parentheses of 'where' do not match; expected one condition"
                 )
-
-    def of(self, name: str) -> dict[str, Any]:
-        """Return the options of the stream of this table or query."""
-        merged = {
-            option: self._config[option] for option in _STREAM_OPTIONS if self._config.get(option) is not None
-        }
-        for pattern, options in self._entries.items():
-            if pattern != name and fnmatch.fnmatchcase(name, pattern):
-                merged.update(options)
-        return merged | self._entries.get(name, {})
-
-    def unmatched(self, names: Collection[str]) -> list[str]:
-        """Return the entries that fit no stream."""
-        return [
-            pattern
-            for pattern in self._entries
-            if pattern not in names and not any(fnmatch.fnmatchcase(name, pattern) for name in names)
-        ]
-
-
-def is_glob(pattern: str) -> bool:
-    """Say whether an entry of `streams` is a glob and not a name."""
-    return any(character in pattern for character in "*?[")
 
 
 def renamed(names: Sequence[str], rename: Mapping[str, str], *, stream: str) -> dict[str, str]:

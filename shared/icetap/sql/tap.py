@@ -16,7 +16,7 @@ from icetap.settings import did_you_mean
 from icetap.sql.ahead import TablesAhead
 from icetap.sql.change_log_run import LogBasedRun
 from icetap.sql.change_log_stream import FollowedStream
-from icetap.sql.options import QueryOptions, StreamOptions, is_glob, queries_from_config
+from icetap.sql.options import QueryOptions, StreamOptions, queries_from_config
 from icetap.sql.queries import replace_bookmark, without_semicolon
 from icetap.sql.retries import Retries
 from icetap.sql.sessions import Sessions
@@ -80,6 +80,7 @@ class SQLTap(IcetapTap, abc.ABC):
         connection = self.dialect.connect()
         try:
             tables = self.dialect.tables(connection, is_wanted=lambda name: self._is_wanted(name, options))
+            self._tell_of_empty_schemas(tables)
             streams = [
                 SQLStream(
                     self, self.with_options(table, options.of(table.stream)), options=options.of(table.stream)
@@ -90,13 +91,17 @@ class SQLTap(IcetapTap, abc.ABC):
         finally:
             connection.close()
         names = [stream.table.stream for stream in streams]
-        for pattern in options.unmatched(names):
-            message = f"setting 'streams' has an entry '{pattern}' that fits no stream"
-            if not is_glob(pattern):
-                raise ConfigurationError(f"{message}{did_you_mean(pattern, names)}")
-            self.logger.warning("%s", message)
+        options.refuse_unmatched(names, logger=self.logger)
         _refuse_duplicates(streams)
         return streams
+
+    def _tell_of_empty_schemas(self, tables: Sequence[Table]) -> None:
+        known = {table.schema for table in tables}
+        for name in self.config.get("filter_schemas") or ():
+            if name not in known:
+                self.logger.warning(
+                    "Setting 'filter_schemas' names '%s', in which this user may read no table", name
+                )
 
     def _is_wanted(self, name: str, options: StreamOptions) -> bool:
         """Say whether the catalog selects a stream; without a catalog, all are."""
