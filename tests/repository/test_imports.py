@@ -22,7 +22,7 @@ ONLY_THERE = [
     pytest.param("fsspec", ["icetap/files/"], id="storage is opened in icetap.files (fsspec)"),
     pytest.param("smart_open", ["icetap/files/"], id="storage is opened in icetap.files (smart_open)"),
     pytest.param("boto3", ["icetap/files/"], id="storage is opened in icetap.files (boto3)"),
-    pytest.param("cryptography", ["icetap/secrets/"], id="secrets are decrypted in icetap.secrets"),
+    pytest.param("cryptography.fernet", ["icetap/secrets/"], id="secrets are decrypted in icetap.secrets"),
 ]
 
 

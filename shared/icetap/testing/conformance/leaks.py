@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet
-
-from icetap.secrets.keys import KEYS_VARIABLE
+from icetap.secrets.keys import KEYS_VARIABLE, new_key
 from icetap.secrets.redaction import Redactor
 from icetap.secrets.store import STORE_VARIABLE, SecretStore
 from icetap.testing.subject import CANARY, SECRET_CANARY, finish
@@ -99,7 +97,7 @@ def masked(tap: Subject) -> dict[str, dict[str, str]]:
 
 
 def _place(tap: Subject) -> Place:
-    os.environ.setdefault(KEYS_VARIABLE, Fernet.generate_key().decode())
+    os.environ.setdefault(KEYS_VARIABLE, new_key())
     return Place(tap.new_folder())
 
 
