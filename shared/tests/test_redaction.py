@@ -92,6 +92,32 @@ def test_uncaught_errors_of_threads_and_destructors_are_redacted(capsys, monkeyp
     assert capsys.readouterr().err.count(MASK) == 2
 
 
+def test_where_values_are_hidden_no_message_of_an_error_is_told(capsys, monkeypatch):
+    redactor = Redactor()
+    redactor.hides_values = True
+    monkeypatch.setattr(redaction, "REDACTOR", redactor)
+    stream = io.StringIO()
+    logger = logging.getLogger("icetap-test-hidden-values")
+    logger.addHandler(logging.StreamHandler(stream))
+    install()
+
+    try:
+        try:
+            int("ana@example.com")
+        except ValueError as cause:
+            raise KeyError("ana@example.com") from cause
+    except KeyError as error:
+        logger.exception("Could not read")
+        threading.excepthook(threading.ExceptHookArgs((KeyError, error, error.__traceback__, None)))
+
+    for told in (stream.getvalue(), capsys.readouterr().err):
+        assert "ana@example.com" not in told.replace('"ana@example.com"', ""), (
+            "the source's own line is no value"
+        )
+        assert "ValueError: (its message is not shown" in told
+        assert "KeyError: (its message is not shown" in told
+
+
 def test_ten_thousand_log_lines_cost_little():
     redactor = Redactor()
     for number in range(10):

@@ -1,1 +1,1 @@
-"""What is done to records: names, and later masks and field mapping."""
+"""What is done to records: names, masks, and what looks personal in them."""

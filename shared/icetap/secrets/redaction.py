@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import json
 import logging
 import re
@@ -156,6 +157,10 @@ class _RedactingFormatter(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info and record.exc_info[1] is not None and REDACTOR.hides_values:
+            record = copy.copy(record)
+            record.exc_text = traceback_without_messages(record.exc_info[1])
+            record.exc_info = None
         return REDACTOR.redact(self._inner.format(record))
 
 
@@ -193,7 +198,11 @@ def traceback_without_messages(error: BaseException) -> str:
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    sys.stderr.write(REDACTOR.redact("".join(traceback.format_exception(kind, error, trace))))
+    if REDACTOR.hides_values:
+        text = traceback_without_messages(error) + "\n"
+    else:
+        text = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(REDACTOR.redact(text))
 
 
 def _thread_excepthook(told: threading.ExceptHookArgs) -> None:
