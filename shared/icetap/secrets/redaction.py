@@ -157,9 +157,10 @@ class _RedactingFormatter(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info and record.exc_info[1] is not None and REDACTOR.hides_values:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and REDACTOR.hides_values:
             record = copy.copy(record)
-            record.exc_text = traceback_without_messages(record.exc_info[1])
+            record.exc_text = traceback_without_messages(error)
             record.exc_info = None
         return REDACTOR.redact(self._inner.format(record))
 
