@@ -86,7 +86,7 @@ class LogBasedRun:
         self._begin: Begin | None = None
         self._position: str | None = None
         self._stated_at = time.monotonic()
-        self._unstated = 0
+        self._unstated = self._held = 0
         self._changes = 0
         self._transactions = 0
 
@@ -189,8 +189,7 @@ class LogBasedRun:
                 if kind is Change:
                     stream = self._following.get(event.table)  # type: ignore[union-attr]
                     if stream is not None and begin is not None:
-                        stream.take(event, begin)  # type: ignore[arg-type]
-                        self._unstated += 1
+                        self._hold(stream.take(event, begin))  # type: ignore[arg-type]
                 elif kind is Begin:
                     begin = self._begin = event  # type: ignore[assignment]
                     self._start_following(event.mark)  # type: ignore[union-attr]
@@ -229,6 +228,15 @@ class LogBasedRun:
             stream.take_rows(event, begin)
             self._unstated += event.batch.num_rows
 
+    def _hold(self, size: int) -> None:
+        """Count a change that waits; send them all when they take too much memory together."""
+        self._unstated += 1
+        self._held += size
+        if self._held >= HELD_BYTES:
+            for each in self._streams:
+                each.flush()
+            self._held = 0
+
     def _start_following(self, mark: Any) -> None:
         """Let streams follow from the first transaction on that they have not seen."""
         for position in list(self._ahead):
@@ -238,13 +246,8 @@ class LogBasedRun:
 
     def _check(self) -> None:
         self._tap.check_interrupted()
-        streams = self._by_table.values()
-        if sum(each.held_bytes for each in streams) >= HELD_BYTES:
-            for each in streams:
-                each.flush()
-            return
         most = int(self._tap.config["batch_size"])
-        for each in streams:
+        for each in self._streams:
             if each.held_rows >= most:
                 each.flush()
 
@@ -285,4 +288,4 @@ class LogBasedRun:
         for each in self._streams:
             each.stream.set_bookmark(each.bookmark.as_state())
         self._tap.write_state()
-        self._stated_at, self._unstated = time.monotonic(), 0
+        self._stated_at, self._unstated, self._held = time.monotonic(), 0, 0

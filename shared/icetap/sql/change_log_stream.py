@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -64,11 +65,6 @@ class FollowedStream:
     def name(self) -> str:
         """The stream's name."""
         return self.stream.name
-
-    @property
-    def held_bytes(self) -> int:
-        """About how much memory the waiting changes take."""
-        return self._buffer.size
 
     @property
     def held_rows(self) -> int:
@@ -244,13 +240,28 @@ class FollowedStream:
         self._key_places = [names.index(name) for name in key]
         self._key = key_getter(self._key_places)
 
-    def take(self, change: Change, begin: Begin) -> None:
-        """Take a change; a changed key is a delete and an insert, as is an update where there is no key."""
+    @functools.cached_property
+    def _row_bytes(self) -> int:
+        """About how large a row is that is read again, large values included."""
+        stream = self.stream
+        connection = stream.dialect.connect()
+        try:
+            return stream.dialect.row_bytes(connection, stream.table, list(stream.selected_columns.values()))
+        finally:
+            connection.close()
+
+    def take(self, change: Change, begin: Begin) -> int:
+        """Take a change; a changed key is a delete and an insert, as is an update where there is no key.
+
+        Returns:
+            About how many bytes it will take until it is sent.
+        """
         if begin is not self._begin:
             self._begin, self._rows_before, self._sequence = begin, len(self._buffer), 0
             self._has_sent_part = False
         new, old = change.new, change.old
         has_holes = change.has_unchanged
+        before = self._buffer.size
         self._buffer.size += change.size
         if old is not None and new is not None:
             if has_holes:
@@ -265,8 +276,10 @@ class FollowedStream:
             self._sequence += 1
             if has_holes:
                 self._buffer.add_with_holes(new, begin, sequence=self._sequence)
+                self._buffer.size += self._row_bytes
             else:
                 self._buffer.add(new, begin, deleted=False, sequence=self._sequence)
+        return self._buffer.size - before
 
     def take_rows(self, rows: Rows, begin: Begin) -> None:
         """Take many decoded rows."""

@@ -293,3 +293,31 @@ def test_a_lost_connection_is_made_anew_and_nothing_is_lost(log, monkeypatch):
     output = source.run(idle_exit_seconds=2, max_retries=5)
 
     assert sorted({record["id"] for record in output.records()}) == list(range(20_000))
+
+
+def test_changes_that_take_much_memory_are_sent_early(log, monkeypatch):
+    """Also those that are small in the log, and large when they are read again by key."""
+    monkeypatch.setattr("icetap.sql.change_log_run.HELD_BYTES", 500_000)
+    source = log(
+        "CREATE TABLE t (id int PRIMARY KEY, big text, n int)",
+        "ALTER TABLE t ALTER big SET STORAGE EXTERNAL",
+        "INSERT INTO t SELECT i, repeat(md5(i::text), 2000), 0 FROM generate_series(1, 60) AS i",
+        "ANALYZE t",
+    )
+    source.run()
+    sizes = []
+    monkeypatch.setattr(Sender, "write", recording(sizes, Sender.write))
+    source.execute("UPDATE t SET n = 1")
+    source.execute("UPDATE t SET big = big || 'x'")
+    source.run()
+
+    assert sum(sizes) == 120
+    assert max(sizes) <= 12
+
+
+def recording(sizes, write):
+    def wrapped(self, batch):
+        sizes.append(batch.num_rows)
+        return write(self, batch)
+
+    return wrapped
