@@ -6,6 +6,7 @@ Numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/, https://mariadb.com/kb/
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from tap_mysql.packets import CutOffError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# "Incorrect DATE value: '…'", "Truncated incorrect DOUBLE value: '…'": what is quoted there is data.
+_VALUE = re.compile(r"(value:?) '.*'", re.DOTALL)
 
 _RUN_AGAIN = "Run again: what was read is kept, and the read goes on there."
 _CHECK_SQL = "Check the SQL in 'queries' and 'where'."
@@ -104,7 +108,7 @@ def translation(error: pymysql.Error, where: str) -> IcetapError:
             "server's certificate, VERIFY_IDENTITY also its name"
         )
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    text = _VALUE.sub(r"\1 '…'", str(error.args[1]) if len(error.args) > 1 else str(error))
     if number == 2026:  # the client's own: TLS cannot be had
         return ConfigurationError(
             f"{where}: {text}. The server has no TLS: set 'ssl_mode' to DISABLED, or mend it"
