@@ -186,14 +186,28 @@ def read_parameter(data: memoryview, at: int) -> tuple[Any, int]:
         return _short(kind, data, at + 1, scale=data[at])
     if kind == 0x28:
         return _short(kind, data, at)
-    size = struct.unpack_from("<H", data, at)[0]
-    at += 2 + (5 if kind in {0xE7, 0xEF, 0xA7, 0xAF} else 0)
-    raw, at = _plp(data, at) if size == LONG else _counted(data, at)
+    if kind in _OLD_LONG:
+        raw, at = _long_counted(data, at + 4 + (0 if kind == 0x22 else 5))
+    else:
+        size = struct.unpack_from("<H", data, at)[0]
+        at += 2 + (5 if kind in _WIDE | _NARROW else 0)
+        raw, at = _plp(data, at) if size == LONG else _counted(data, at)
     if raw is None:
         return None, at
-    if kind in {0xE7, 0xEF}:
+    if kind in _WIDE:
         return raw.decode("utf-16-le", "surrogatepass"), at
-    return (raw.decode("cp1252") if kind in {0xA7, 0xAF} else raw), at
+    return (raw.decode("cp1252") if kind in _NARROW else raw), at
+
+
+_OLD_LONG = {0x22, 0x23, 0x63}  # image, text, ntext: FreeTDS sends statements as ntext
+_WIDE = {0xE7, 0xEF, 0x63}
+_NARROW = {0xA7, 0xAF, 0x23}
+
+
+def _long_counted(data: memoryview, at: int) -> tuple[bytes | None, int]:
+    length = struct.unpack_from("<i", data, at)[0]
+    at += 4
+    return (None, at) if length < 0 else (bytes(data[at : at + length]), at + length)
 
 
 def _counted(data: memoryview, at: int) -> tuple[bytes | None, int]:

@@ -131,15 +131,29 @@ class Address:
         return parts, {}
 
 
-def connection_string(parts: Mapping[str, str]) -> str:
-    """Return the text that ODBC takes; what could be read as more than a value stands in braces."""
-    return ";".join(f"{name}={_escaped(value)}" for name, value in parts.items())
+def connection_string(parts: Mapping[str, str], *, doubles_braces: bool = True) -> str:
+    """Return the text that ODBC takes; what could be read as more than a value stands in braces.
+
+    https://learn.microsoft.com/en-us/sql/odbc/reference/syntax/sqldriverconnect-function (read 2026-11-21)
+
+    Args:
+        parts: Keywords and values.
+        doubles_braces: Whether a closing brace in a value is doubled, as the standard says and FreeTDS (1.3) does not do.
+
+    Raises:
+        ConfigurationError: When a value cannot be written in FreeTDS's way.
+    """
+    if not doubles_braces and any("};" in value for value in parts.values()):
+        raise ConfigurationError(
+            "FreeTDS cannot read a password or name with '};' in it: change it, or use Microsoft's driver"
+        )
+    pairs = [f"{name}={_escaped(value, doubles=doubles_braces)}" for name, value in parts.items()]
+    return ";".join(pairs) + ("" if doubles_braces else ";")  # FreeTDS looks for '};', at the end too
 
 
-def _escaped(value: str) -> str:
-    """https://learn.microsoft.com/en-us/sql/odbc/reference/syntax/sqldriverconnect-function (read 2026-11-21)."""
+def _escaped(value: str, *, doubles: bool) -> str:
     plain = all(character.isalnum() or character in "_-.,\\/:" for character in value)
-    return value if plain and value else "{" + value.replace("}", "}}") + "}"
+    return value if plain and value else "{" + (value.replace("}", "}}") if doubles else value) + "}"
 
 
 def _token(text: str) -> bytes:

@@ -178,7 +178,7 @@ class Pyodbc:
         pyodbc.pooling = False
         chosen = driver or default_odbc_driver(pyodbc.drivers())
         parts = for_freetds(parts) if is_freetds(chosen) else parts
-        text = connection_string({"Driver": chosen, **parts})
+        text = connection_string({"Driver": chosen, **parts}, doubles_braces=not is_freetds(chosen))
         self._connection = pyodbc.connect(
             text, autocommit=True, timeout=login_seconds, attrs_before=dict(attributes)
         )

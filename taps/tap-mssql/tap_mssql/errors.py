@@ -79,8 +79,8 @@ KNOWN: tuple[Known, ...] = (
 )  # fmt: skip
 _BY_NUMBER = {known.number: known for known in KNOWN}
 
-_NUMBER = re.compile(r"\((?P<number>-?\d+)\) \(SQL")  # pyodbc: "… name 'x'. (208) (SQLExecDirectW)"
-_PREFIXES = re.compile(r"^(?:\s*\[[^\]]*\])+\s*")
+_NUMBER = re.compile(r"\((?P<number>-?\d+)\) \(SQL\w*\)")  # pyodbc: "… name 'x'. (208) (SQLExecDirectW)"
+_PREFIXES = re.compile(r"^(?:[0-9A-Z]{5}\s)?(?:\s*\[[^\]]*\])+\s*")
 # Server errors may repeat the value that did not fit.
 _VALUES = re.compile(r"(value(?: is)?|converting the \w+ value) ?[('\"].*?['\")]", re.IGNORECASE | re.DOTALL)
 

@@ -8,8 +8,8 @@ from tap_mssql.settings import SETTINGS_ELSEWHERE
 
 ORDERS = (
     "CREATE TABLE dbo.orders (id int PRIMARY KEY, at datetime2(3), changed datetime, total decimal(10,2), rv rowversion)",
-    "INSERT INTO dbo.orders (id, at, changed, total) VALUES (1, '2024-01-01', '2024-01-01', 1), "
-    "(2, '2024-01-02T10:00:00.5', '2024-01-02T10:00:00.003', 9.5), (3, '2024-01-03', '2024-01-03', 10)",
+    "INSERT INTO dbo.orders (id, at, changed, total) VALUES (1, '2024-01-01', '2024-01-01', 1)",
+    "INSERT INTO dbo.orders (id, at, changed, total) VALUES (2, '2024-01-02T10:00:00.5', '2024-01-02T10:00:00.003', 9.5), (3, '2024-01-03', '2024-01-03', 10)",
 )
 
 # The state of PipelineWise's tap (with a version), of taps on the Singer SDK, of old singer-io taps.

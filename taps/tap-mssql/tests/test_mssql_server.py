@@ -48,6 +48,12 @@ def test_values_cannot_break_out_of_the_connection_string(value, text):
     assert connection_string({"PWD": value}) == f"PWD={text}"
 
 
+def test_freetds_reads_a_closing_brace_as_it_is():
+    assert connection_string({"UID": "u", "PWD": "p;w}d}"}, doubles_braces=False) == "UID=u;PWD={p;w}d}};"
+    with pytest.raises(ConfigurationError, match="FreeTDS cannot read"):
+        connection_string({"PWD": "canary};"}, doubles_braces=False)
+
+
 def test_encryption_is_asked_for_and_the_certificate_checked_by_default():
     assert keywords() == {
         "Server": "db,1433",
