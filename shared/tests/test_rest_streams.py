@@ -17,6 +17,7 @@ from icetap.rest import (
     LinkPaging,
     Match,
     Next,
+    NoAccessError,
     NoPaging,
     PagePaging,
     RecordRules,
@@ -300,6 +301,39 @@ def test_a_skipped_parent_is_counted_and_makes_the_read_incomplete(api):
     assert [record["thing_id"] for record in run.records("parts")] == [1, 3]
     assert [message["stream"] for message in run.of_type("ACTIVATE_VERSION")] == ["things"]
     assert "Stream parts: 1 parts skipped: the thing is gone" in run.log
+
+
+def test_a_child_without_access_is_left_out_and_its_parent_is_read(api):
+    api.route("GET", "/things", lambda _: {"data": [{"id": 1}, {"id": 2}]})
+    api.route("GET", "/things/{id}/parts", lambda _: Reply({}, status=403))
+    parent = things(NoPaging(), child_context={"thing_id": "$.id"})
+    child = things(NoPaging(), name="parts", path="/things/{thing_id}/parts", parent="things")
+
+    run = read(api, tap=tap_of(parent, child), on_no_access="skip").good()
+
+    assert [record["id"] for record in run.records("things")] == [1, 2]
+    assert "Stream parts is left out" in run.log
+    assert len(api.calls) == 2
+    assert isinstance(read(api, tap=tap_of(parent, child)).error, NoAccessError)
+
+
+def test_a_stream_without_keys_repeats_no_record_within_a_run(api):
+    """Neither to go on by value, nor for late records: nothing would tell the repeated ones apart."""
+    rows = [{"at": f"2026-01-01T00:00:0{number}Z"} for number in range(8)]
+
+    def answer(call):
+        found = [row for row in rows if row["at"] >= call.param("since")]
+        return {"data": found[(int(call.param("page")) - 1) * 5 :][:5]}
+
+    api.route("GET", "/things", answer)
+    incremental = Incremental(replication_key="at", start=query("since"), order="asc", lookback_seconds=60)
+    stream = things(PAGE, incremental=incremental, primary_keys=(), properties=None)
+
+    run = read(api, stream).good()
+    again = read(api, stream, state=run.state).good()
+
+    assert run.records("things") == rows
+    assert again.records("things") == rows[-1:]
 
 
 # --- parents ----------------------------------------------------------------------------------------

@@ -59,7 +59,8 @@ class PageReader:
     @property
     def _reads_ahead(self) -> bool:
         incremental = self._stream.incremental
-        return self._stream.client.options.max_parallel > 1 and not (incremental and incremental.can_seek)
+        seeks = incremental is not None and incremental.can_seek and bool(self._stream.primary_keys)
+        return self._stream.client.options.max_parallel > 1 and not seeks
 
     def _one_by_one(self, walk: Walk) -> Iterator[Answer]:
         while True:
@@ -96,6 +97,8 @@ class PageReader:
         incremental, progress = self._stream.incremental, self._stream.progress
         if not (incremental and incremental.can_seek and progress and page.records):
             return walk
+        if not self._stream.primary_keys:
+            return walk  # the records at the last value come again, and nothing would tell them apart
         if not isinstance(walk, NumberWalk) or (last := progress.value_of(page.records[-1])) is None:
             return walk
         window = self._part.window

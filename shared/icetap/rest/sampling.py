@@ -101,3 +101,11 @@ def sampled_from(stream: RestStream) -> dates.Cursor | None:
         return None
     initial = render(stream.incremental.initial, {"config": stream.config})
     return None if initial is None else dates.from_bookmark(initial, stream.cursor_formats())
+
+
+def lookback_of(stream: RestStream) -> int:
+    """Return how far before its bookmark a stream asks: 0 without a key, since nothing would tell repeated records apart."""
+    if not stream.primary_keys or stream.incremental is None:
+        return 0
+    given = stream.options.get("lookback_seconds")
+    return int(stream.incremental.lookback_seconds if given is None else given)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.rest.answers import Answer, Format
 from icetap.rest.client import RestartPagingSignal, StopPagingSignal
-from icetap.rest.failures import PassingFaultError, SkippedPartError
+from icetap.rest.failures import NoAccessError, PassingFaultError, SkippedPartError
 from icetap.rest.incremental import SYNC_TIME, Incremental, Progress, Window, local_now
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
@@ -26,7 +26,7 @@ from icetap.rest.parts import Part, RecordPage
 from icetap.rest.reading import PageReader
 from icetap.rest.records import RecordRules, all_conversions, converted
 from icetap.rest.request import Asked, Body, Request
-from icetap.rest.sampling import asked_first_page, known_properties
+from icetap.rest.sampling import asked_first_page, known_properties, lookback_of
 from icetap.rest.templates import render
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class RestStream(Stream):
         self.output: RecordOutput | None = None
         self.version: int | None = None
         self.is_complete = True
+        self.is_left_out = False
         self.skipped: dict[str, int] = {}
         self._lock = threading.Lock()
         self.requests = 0
@@ -179,6 +180,10 @@ class RestStream(Stream):
             try:
                 yield from PageReader(self, part).pages()
             except RestartPagingSignal as signal:
+                if not self.primary_keys:
+                    raise PassingFaultError(
+                        f"{signal}; without a key the pages cannot be read anew"
+                    ) from None
                 self.logger.warning("Stream %s: reading its pages anew: %s", self.name, signal)
             else:
                 return
@@ -337,7 +342,7 @@ class RestStream(Stream):
                 now=local_now(),
                 formats=self.cursor_formats(),
                 initial=render(self.incremental.initial, {"config": self.config}),
-                lookback_seconds=self._lookback(),
+                lookback_seconds=lookback_of(self),
             )
         elif not self.follow_parent:
             version = self.bookmark().get("version")
@@ -349,11 +354,6 @@ class RestStream(Stream):
         if self.incremental is None or self.incremental.replication_key in {None, *self._convert}:
             return ("iso8601",)
         return self.incremental.record_format
-
-    def _lookback(self) -> int:
-        given = self.options.get("lookback_seconds")
-        declared = self.incremental.lookback_seconds if self.incremental else 0
-        return int(declared if given is None else given)
 
     # --- schema -------------------------------------------------------------------------------------
 
@@ -430,7 +430,10 @@ class RestStream(Stream):
                 context for record in page.records if (context := self.contexts_of(record)) is not None
             ]
         for child in children if contexts else ():
-            child.emit(contexts)
+            try:
+                child.emit(contexts)
+            except NoAccessError as error:
+                self.rest_tap.leave_out(child, error)
 
     def note_parent(self, bookmark: Mapping[str, Any]) -> bool:
         """Take note of how far the parent has been read; say whether the state is new."""
@@ -449,7 +452,9 @@ class RestStream(Stream):
         return [
             child
             for child in self.child_streams
-            if isinstance(child, RestStream) and (child.selected or child.has_selected_descendents)
+            if isinstance(child, RestStream)
+            and not child.is_left_out
+            and (child.selected or child.has_selected_descendents)
         ]
 
     def finish(self) -> None:

@@ -295,6 +295,10 @@ class RestTap(RecordTap):
 
     @override
     def _run(self) -> None:
+        if self.config.get("batch_config"):
+            raise ConfigurationError(
+                f"setting 'batch_config': {self.name} has no Arrow lane, since the network is its limit. Remove it."
+            )
         self._reset_state_progress_markers()
         self._refuse_missing_streams()
         self.write_state()
@@ -315,10 +319,8 @@ class RestTap(RecordTap):
                 root.emit()
                 root.finish()
             except NoAccessError as error:
-                if self.config["on_no_access"] != "skip":
-                    raise
+                self.leave_out(root, error)
                 left_out += 1
-                self.logger.warning("Stream %s is left out: %s", root.name, error)
         counts = self.client.counts
         self.logger.info(
             "%d requests, %d of them repeated; waited %.1f s",
@@ -330,6 +332,17 @@ class RestTap(RecordTap):
             raise NoAccessError(
                 "these credentials may read none of the selected streams. Check them, and their scopes."
             )
+
+    def leave_out(self, stream: RestStream, error: NoAccessError) -> None:
+        """Leave a stream out that these credentials may not read.
+
+        Raises:
+            NoAccessError: With `on_no_access: fail`, the default.
+        """
+        if self.config["on_no_access"] != "skip":
+            raise error
+        stream.is_left_out = True
+        self.logger.warning("Stream %s is left out: %s", stream.name, error)
 
     def tell_progress(self, stream: RestStream) -> None:
         """Log how far a stream has got, every now and then."""
