@@ -30,7 +30,7 @@ class LogBookmark:
         table: `ChangeLog.identity` then.
         columns: The columns that the rows loaded so far have, with their Arrow types.
         column_mark: `ChangeLog.column_mark` when those were looked at.
-        is_unannounced: Whether a TRUNCATE began the version, and no row of it has come yet.
+        is_unannounced: Whether no row of the version has come yet: then it is activated again behind the first.
         full_read: Where a full read was interrupted; None when it is complete.
     """
 

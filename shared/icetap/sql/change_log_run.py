@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from icetap.errors import SkippableError
 from icetap.sql.change_log import Begin, Change, End, Event, Progress, Reread, Rows, Shape, Truncate
+from icetap.sql.change_log_bookmark import LogBookmark
 from icetap.sql.change_log_stream import FollowedStream
 
 if TYPE_CHECKING:
@@ -114,8 +115,17 @@ class LogBasedRun:
         for each in self._streams:
             each.place(source=source)
         known = {each.bookmark.position for each in self._streams if each.bookmark.position}
+        known |= set(self._positions_left_out(source))
         if known:
             self._log.confirm(known)
+
+    def _positions_left_out(self, source: str) -> Iterator[str]:
+        """Yield where selected streams stand that cannot be read now: their changes must not be forgotten."""
+        bookmarks = self._tap.state.get("bookmarks", {})
+        for name in self._tap.left_out:
+            given = LogBookmark.from_state(bookmarks.get(name) or {}, stream=name)
+            if given.position and given.source == source:
+                yield given.position
 
     # --- full reads ---------------------------------------------------------------------------------
 

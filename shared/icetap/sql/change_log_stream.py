@@ -59,7 +59,9 @@ class FollowedStream:
         self._sequence = 0
         self._has_sent_part = False
         self._has_rows = False
-        """Whether rows of the stream's version came in this run."""
+        """Whether rows of the stream's version came in this run, behind its full read."""
+        self._is_announced = False
+        """Whether this run has told that the version has no rows."""
 
     @property
     def name(self) -> str:
@@ -204,8 +206,14 @@ class FollowedStream:
         stream = self.stream
         if stream.is_complete:
             stream.activate_version(has_rows=has_rows)
-        version = stream.version or 0
-        self.bookmark = replace(self.bookmark, position=position, version=version, full_read=None)
+            self._is_announced = True
+        self.bookmark = replace(
+            self.bookmark,
+            position=position,
+            version=stream.version or 0,
+            full_read=None,
+            is_unannounced=stream.is_complete and not has_rows,
+        )
         self.reads_in_full = False
         stream.write_bookmark(self.bookmark.as_state())
 
@@ -307,7 +315,7 @@ class FollowedStream:
         version = max(time.time_ns() // 1_000_000, self.bookmark.version + 1)
         self.stream.version = version
         self.bookmark = replace(self.bookmark, version=version, is_unannounced=True)
-        self._has_rows = False
+        self._has_rows = self._is_announced = False
 
     def read_next_time(self, reason: str) -> None:
         """Forget the place in the log, so that the next run reads the whole table."""
@@ -360,8 +368,9 @@ class FollowedStream:
         self.flush()
         self._declare()
         self.sender.finish()
-        if self.bookmark.is_unannounced and (self._has_rows or at_end):
+        if self.bookmark.is_unannounced and (self._has_rows or (at_end and not self._is_announced)):
             self.stream.activate_version(has_rows=self._has_rows)
+            self._is_announced = True
             if self._has_rows:
                 self.bookmark = replace(self.bookmark, is_unannounced=False)
 

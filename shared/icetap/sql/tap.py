@@ -183,6 +183,11 @@ class SQLTap(IcetapTap, abc.ABC):
             if isinstance(stream, SQLStream) and stream.selected and stream.shares_reader
         ]
 
+    @property
+    def left_out(self) -> Sequence[str]:
+        """The selected streams that this run cannot read."""
+        return tuple(self._left_out)
+
     def leave_out(self, name: str, reason: str) -> None:
         """Note that a stream cannot be read: the run goes on, and fails at its end."""
         self.logger.error("Stream %s is left out: %s", name, reason)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from icetap.errors import SkippableError
+from tap_postgres.tap import TapPostgres
 
 
 def order(output):
@@ -149,10 +154,37 @@ def test_another_table_that_takes_the_name_is_read_anew(items):
     assert output.of("ACTIVATE_VERSION", "public-items")[0]["version"] > old
 
 
+def test_the_replication_key_of_other_taps_is_accepted(items):
+    """People have `replication-key: _sdc_lsn` in their metadata, which only a log has."""
+    given = catalog(items, name=True)
+    given["streams"][0]["metadata"][-1]["metadata"] |= {
+        "replication-method": "LOG_BASED",
+        "replication-key": "_sdc_lsn",
+    }
+
+    assert len(items.run(catalog=given, streams={}).records()) == 2
+
+
+def test_the_log_is_kept_for_a_stream_that_cannot_be_read_for_a_while(items):
+    items.execute("CREATE TABLE other (id int PRIMARY KEY)")
+    everything = TapPostgres(config={**items.database.config, **items.settings()}).catalog.to_dict()
+    for stream in everything["streams"]:
+        stream["metadata"].append({"breadcrumb": [], "metadata": {"selected": True}})
+    items.run(catalog=everything)
+    items.execute("INSERT INTO items VALUES (3, 'kept')", "ALTER TABLE items RENAME TO hidden")
+    for number in range(2):
+        items.execute(f"INSERT INTO other VALUES ({number})")
+        output = items.run(catalog=everything, may_fail=True)
+        assert isinstance(output.error, SkippableError)
+        assert [record["id"] for record in output.records("public-other")] == [number]
+        items.state = json.loads(json.dumps(output.state, default=float))
+    items.execute("ALTER TABLE hidden RENAME TO items")
+
+    assert [record["id"] for record in items.run(catalog=everything).records("public-items")] == [3]
+
+
 def catalog(source, *, name):
     """A catalog as Meltano writes it, with a column selected or not."""
-    from tap_postgres.tap import TapPostgres
-
     made = TapPostgres(config={**source.database.config, **source.settings()}).catalog.to_dict()
     (stream,) = [each for each in made["streams"] if each["tap_stream_id"] == "public-items"]
     known = {("properties", "id"): True, ("properties", "name"): name, (): True}
