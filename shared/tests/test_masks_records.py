@@ -167,3 +167,18 @@ def test_a_preview_shows_masked_records():
 
     assert shown["rows"][0]["email"] == hashed(EMAIL)
     assert "amount" not in [column["name"] for column in shown["columns"]]
+
+
+def test_files_that_the_sdk_would_write_past_the_masks_are_refused(sync):
+    batch_config = {"encoding": {"format": "jsonl"}, "storage": {"root": "file://batches"}}
+
+    with pytest.raises(ConfigurationError, match="Remove 'batch_config'"):
+        sync({"orders": {"email": "hash"}}, batch_config=batch_config)
+
+
+def test_a_stream_of_which_nothing_is_left_is_refused(sync):
+    class KeyLess(Orders):
+        primary_keys = ()
+
+    with pytest.raises(ConfigurationError, match="drops every column of stream 'orders'"):
+        sync({"orders": {"*": "drop"}}, KeyLess)

@@ -91,6 +91,10 @@ class Plan:
         columns = {name: node for name, node in map(builder.column, schema) if node is not None}
         if not columns:
             return None
+        if len(columns) == len(schema) and all(node.mask is Mask.DROP for node in columns.values()):
+            raise ConfigurationError(
+                f"setting 'masks' drops every column of stream '{stream}'. Deselect the stream instead."
+            )
         return cls(columns, KeyedHash(masks.key) if masks.key is not None else None)
 
     def schema(self, schema: pa.Schema) -> pa.Schema:

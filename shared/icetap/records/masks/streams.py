@@ -72,6 +72,11 @@ def mask_streams(tap: IcetapTap) -> None:
             stream.name, masked_jsonschema(selected, plan), stream.primary_keys
         )
         if not tap.masks_itself(stream):
+            if tap.config.get("batch_config"):
+                raise ConfigurationError(
+                    f"'masks' apply to stream '{stream.name}', and with 'batch_config' the SDK would write its records "
+                    "into files past them. Remove 'batch_config': this tap's RECORD lines are masked."
+                )
             _keep_out_of_state(stream, plan)
             tap.mapper.stream_maps[stream.name] = [
                 each if isinstance(each, RemoveRecordTransform) else _masked(each, plan, columns)
