@@ -27,7 +27,7 @@ _GRANT = "Give the user the right (GRANT SELECT ON database.table TO user), or d
 _SIGN_IN = "Check the settings 'user' and 'password', and from which host the user may connect."
 
 _BY_NUMBER: dict[int, tuple[type[IcetapError], str]] = {
-    **dict.fromkeys((1045, 1698, 1251, 1862, 3118), (ConfigurationError, _SIGN_IN)),
+    **dict.fromkeys((1045, 1698, 1251, 1862, 2059, 2061, 3118), (ConfigurationError, _SIGN_IN)),
     **dict.fromkeys(
         (1044, 1049),
         (ConfigurationError, "Check the setting 'database', and the user's rights on it."),
@@ -94,6 +94,13 @@ def translated(where: str) -> Iterator[None]:
         yield
     except pymysql.Error as error:
         raise translation(error, where) from error
+    except RuntimeError as error:
+        if "pynacl" not in str(error).lower():
+            raise
+        raise ConfigurationError(
+            f"{where}: the user signs in by ed25519, which needs the package PyNaCl: install it beside the tap, "
+            "or give the user another plug-in"
+        ) from error
     except (CutOffError, OSError) as error:
         raise RetriableError(f"{where}: the connection was lost ({error}). {_RUN_AGAIN}") from error
 
@@ -102,7 +109,9 @@ def translation(error: pymysql.Error, where: str) -> IcetapError:
     """Return our error for one of the driver's."""
     original = getattr(error, "original_exception", None)
     if isinstance(original, ssl.SSLError):
-        reason = getattr(original, "verify_message", None) or original.reason or "TLS failed"
+        reason = (
+            getattr(original, "verify_message", None) or getattr(original, "reason", None) or "TLS failed"
+        )
         return ConfigurationError(
             f"{where}: {reason}. Check 'ssl_ca' and 'ssl_mode': VERIFY_CA wants the authority that signed the "
             "server's certificate, VERIFY_IDENTITY also its name"

@@ -185,7 +185,7 @@ def test_a_table_that_is_locked_is_waited_for_and_then_told_of(database):
     connection = opened(database, session_sqls=["SET SESSION lock_wait_timeout = 1"])
     with other, other.cursor() as cursor:
         cursor.execute("LOCK TABLES t WRITE")
-        with pytest.raises(RetriableError, match="1205.*lock was held"):
+        with pytest.raises(RetriableError, match=r"1205.*lock was held"):
             connection.rows("SELECT id FROM t")
     connection.close()
 
@@ -195,7 +195,7 @@ def test_a_table_that_was_altered_since_the_snapshot_is_read_again(database):
     connection = opened(database)
     database.execute("ALTER TABLE t ADD COLUMN a INT, ALGORITHM=COPY")
 
-    with pytest.raises(RetriableError, match="1412.*altered"):
+    with pytest.raises(RetriableError, match=r"1412.*altered"):
         connection.rows("SELECT id FROM t")
     connection.begin()
     assert connection.rows("SELECT id FROM t") == [(1,)]
