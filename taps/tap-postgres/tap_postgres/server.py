@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SCHEMES = ("postgresql", "postgres")
 DEFAULT_PORT = 5432
 _APPLICATION = "icetap tap-postgres"
+_CHECK_INTERVAL = "5s"
 _KEEPALIVES = {
     "keepalives": "1",
     "keepalives_idle": "30",
@@ -135,8 +136,13 @@ class Server:
         settings = self.session_settings().items()
         # A database without an encoding would refuse a whole read for one text that is no UTF-8.
         encoding = "CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END"
+        # Since 14 the server looks whether we are still there, and ends what nobody waits for any more.
+        watch = (
+            "CASE WHEN current_setting('server_version_num')::int >= 140000 "
+            f"THEN set_config('client_connection_check_interval', '{_CHECK_INTERVAL}', true) END"
+        )
         return "SELECT " + ", ".join(
-            [f"set_config('client_encoding', {encoding}, true)"]
+            [f"set_config('client_encoding', {encoding}, true)", watch]
             + [f"set_config('{name}', '{value}', true)" for name, value in settings]
         )
 

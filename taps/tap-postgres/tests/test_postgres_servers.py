@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -127,6 +131,48 @@ def test_an_address_in_one_text_is_understood(tls, url):
     }
 
     assert rows_of({"dsn": url.format(**parts)}) == [{"id": 1}]
+
+
+# --- signals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, id="SIGKILL", marks=pytest.mark.servers),
+    ],
+)
+@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
+def test_a_signal_ends_the_statement_in_the_server_too(tls, tmp_path, number, code, driver):
+    server, database, _, _ = tls
+    mark = f"{driver}-{number}"
+    query = {"name": "slow", "sql": "SELECT pg_sleep(300)::text AS x"}
+    url = server.url(database).replace("+psycopg2", "") + f"?application_name={mark}"
+    (tmp_path / "config.json").write_text(
+        json.dumps({"dsn": url, "driver": driver, "queries": [query], "filter_schemas": ["none"]})
+    )
+    command = [str(Path(sys.executable).parent / "tap-postgres"), "--config", str(tmp_path / "config.json")]
+    sleeping = (
+        f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{mark}' AND wait_event = 'PgSleep'"
+    )
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            _until(lambda: server.execute(database, sleeping)[0][0] == 1)
+            process.send_signal(number)
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+
+    assert process.returncode == code
+    _until(lambda: server.execute(database, sleeping)[0][0] == 0)
+
+
+def _until(holds):
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end, "it did not come true within 30 s"
+        time.sleep(0.1)
 
 
 # --- restarts, replicas, pools ------------------------------------------------------------------------------
