@@ -4,6 +4,7 @@ import json
 import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
@@ -20,8 +21,11 @@ from icetap.rest import (
     NoAccessError,
     NoPaging,
     PagePaging,
+    Part,
+    RecordPage,
     RecordRules,
     Size,
+    in_order,
     query,
 )
 from icetap.testing.api import FakeApi, MovingSource, Reply
@@ -566,6 +570,43 @@ def test_flattening_gives_flat_columns(api):
 
     assert run.records("things") == [{"id": 1, "o__x": 1, "o__y__z": "deep"}]
     assert set(run.of_type("SCHEMA")[-1]["schema"]["properties"]) == {"id", "o__x", "o__y__z"}
+
+
+def test_a_stream_may_be_read_in_a_way_of_its_own(api):
+    """A first list, then a feed of events whose objects are asked for one by one, several at once and in order."""
+    api.route("GET", "/things", lambda _: {"data": [{"id": n} for n in range(3)]})
+    api.route(
+        "GET", "/things/{id}", lambda call: {"id": int(call.groups["id"]), "at": "2026-01-01T00:00:00Z"}
+    )
+    api.route(
+        "GET", "/events", lambda call: {"data": [5, 4, 3], "cursor": "e9", "after": call.param("after")}
+    )
+
+    class Charges(things(NoPaging())):
+        name = "charges"
+
+        def read(self, contexts):
+            self.version = None
+            known = self.bookmark().get("events")
+            if known is None:
+                for page in self.pages_of(Part()):
+                    yield RecordPage(page.records, {"events": "e0"})
+                return
+            events = self.client.get("/events", after=known)
+
+            def asked(number):
+                yield self.client.get(f"/things/{number}")
+
+            tasks = (partial(asked, number) for number in events["data"])
+            yield RecordPage(list(in_order(tasks, workers=4)), {"events": events["cursor"]})
+
+    first = read(api, Charges).good()
+    second = read(api, Charges, state=first.state, max_parallel=4).good()
+
+    assert [record["id"] for record in first.records("charges")] == [0, 1, 2]
+    assert [record["id"] for record in second.records("charges")] == [5, 4, 3]
+    assert (bookmark(first, "charges"), bookmark(second, "charges")) == ({"events": "e0"}, {"events": "e9"})
+    assert first.of_type("ACTIVATE_VERSION") == []
 
 
 # --- a source that changes while it is read ---------------------------------------------------------

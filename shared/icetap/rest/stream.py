@@ -128,6 +128,7 @@ class RestStream(Stream):
         self.started_at = 0.0
         self._progress: Progress | None = None
         self._parent_bookmark: dict[str, Any] | None = None
+        self._last_bookmark: dict[str, Any] = {}
 
     @property
     def label(self) -> str:
@@ -139,7 +140,9 @@ class RestStream(Stream):
     def read(self, contexts: Iterable[Mapping[str, Any]]) -> Iterator[RecordPage]:
         """Yield the records of some parents (one empty context without a parent), with bookmarks where it can go on.
 
-        Override it for a source that is read in a way of its own, such as a feed of events or an export.
+        Override it for a source that is read in a way of its own, such as a feed of events or an export. Bookmarks may
+        be any object then (`self.bookmark()` is the last run's). A stream that is no complete read of its source sets
+        `self.version = None` first: then nothing is taken for deleted because it did not come.
         """
         windows = list(self.progress.windows()) if self.progress else [Window()]
         contexts = list(contexts)
@@ -245,7 +248,7 @@ class RestStream(Stream):
 
     @override
     def post_process(self, row: Record, context: Context | None = None) -> Record | None:
-        """Return the record as it is emitted, or None to leave it out. Return a new one, never change the one given."""
+        # Return a new record, or None to leave it out; never change the one given.
         return row
 
     def contexts_of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -275,7 +278,6 @@ class RestStream(Stream):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Yield the records of one parent, for callers of the SDK's own."""
         for page in self.read([context or {}]):
             yield from page.records
 
@@ -414,6 +416,7 @@ class RestStream(Stream):
 
     def _keep(self, bookmark: Mapping[str, Any]) -> None:
         """Write a STATE with this bookmark, of which children that follow this stream take note."""
+        self._last_bookmark = dict(bookmark)
         is_new = self.set_bookmark(bookmark) if self.selected else False
         for child in self.children_to_read:
             is_new = child.note_parent(bookmark) or is_new
@@ -461,11 +464,10 @@ class RestStream(Stream):
         """Mark the end of a complete full read, write the last bookmark, report."""
         if self.output is not None:
             self.output.announce()
-            if self.progress is not None:
-                last = self.progress.bookmark()
-            else:
-                last = {} if self.version is None else {"version": self.version}
-                if self.is_complete and self.version is not None:
+            last = self._last_bookmark or (self.progress.bookmark() if self.progress else {})
+            if self.progress is None and self.version is not None:
+                last = {**last, "version": self.version}
+                if self.is_complete:
                     for _ in range(1 if self.output.records else 2):
                         self._write_activate_version_message(self.version)
             if self.set_bookmark(last):
