@@ -6,8 +6,11 @@ import pytest
 
 from icetap.columnar.lanes import RecordLane
 from icetap.records.masks.values import KeyedHash
+from icetap.secrets.keys import KEYS_VARIABLE, key_id, new_key
+from icetap.secrets.store import STORE_VARIABLE, open_store
 
 KEY = "pepper for tests"
+OLD, NEW = new_key(), new_key()
 EMAILS = [f"canary{number:03}@example.com" for number in range(500)]
 SCRIPT = """
 CREATE TABLE people (email TEXT NOT NULL PRIMARY KEY, phone TEXT, born DATE, note TEXT, profile JSON, changed_at TIMESTAMP);
@@ -184,3 +187,30 @@ def test_the_message_of_an_unforeseen_error_is_told_only_where_nothing_is_hidden
     assert is_masked
     assert "ValueError: (its message is not shown" in done.stderr.decode()
     assert EMAILS[0] not in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "words"),
+    [
+        pytest.param([OLD], 0, [], id="right-key"),
+        pytest.param([NEW, OLD], 0, [], id="two-keys"),
+        pytest.param([NEW], 2, ["'mask_key' is secret://mask-key", key_id(OLD), key_id(NEW)], id="wrong-key"),
+        pytest.param([], 2, ["'mask_key' is secret://mask-key", "icetap secrets new-key"], id="no-key"),
+    ],
+)
+def test_a_reference_is_resolved_at_the_start_or_told_with_the_way_out(
+    command, people, tmp_path, monkeypatch, keys, code, words
+):
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "secrets.json"))
+    monkeypatch.setenv(KEYS_VARIABLE, OLD)
+    open_store().set("mask-key", KEY)
+    monkeypatch.setenv(KEYS_VARIABLE, ",".join(keys))
+
+    done = command(database=str(people), masks=MASKS, mask_key="secret://mask-key")
+
+    said = done.stderr.decode()
+    assert done.returncode == code, said
+    assert [word for word in words if word not in said] == []
+    assert (hashed(EMAILS[0]).encode() in done.stdout) is (code == 0)
+    assert KEY not in said
+    assert not [key for key in keys if key in said]
