@@ -91,6 +91,8 @@ class TdsServer:
     login: Callable[[Login], Session]
     tls: ssl.SSLContext | None = None
     logins: list[Login] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
+    """Statements that came by remote procedure calls, which forget what they SET and may not begin transactions."""
     attentions: int = 0
     connections: set[socket.socket] = field(default_factory=set)
 
@@ -253,6 +255,8 @@ class _Conversation:
     def _answer(self, sql: str, parameters: Sequence[Any], *, in_procedure: bool, handle: int = 0) -> None:
         assert self._session is not None
         end = 0xFE if in_procedure else 0xFD
+        if in_procedure:
+            self._server.called.append(sql)
         try:
             for result in self._session.execute(sql, parameters, self._is_cancelled):
                 self._send_result(result, token=0xFF if in_procedure else 0xFD)

@@ -30,6 +30,7 @@ _CHANGETABLE = re.compile(
     r"CHANGETABLE\s*\(\s*CHANGES\s+(?P<table>[^,]+?)\s*,\s*(?P<since>@P\d+|NULL|\d+)\s*\)", re.IGNORECASE
 )
 _WAIT = re.compile(r"WAITFOR DELAY '(\d\d):(\d\d):(\d\d)'", re.IGNORECASE)
+_NAME_OR_TEXT = re.compile(r"'(?:[^']|'')*'|\"((?:[^\"]|\"\")*)\"")
 _PROPERTIES = {"ProductVersion": "16.0.1000.6", "Edition": "Developer Edition"}
 _HEX = re.compile(r"'(?:[^']|'')*'|\[[^\]]*\]|\b0x([0-9A-Fa-f]*)")  # sqlglot makes numbers of them
 _NOTHING = re.compile(r"^(SET (?!TRANSACTION)|USE )", re.IGNORECASE)
@@ -318,9 +319,18 @@ class ServerSession:
             raise ServerError(102, f"Incorrect syntax near '{str(error)[:60]}'.", severity=15) from error
 
     def _translated(self, tree: exp.Expr) -> str:
-        return converted(tree.copy(), Scope(self._server.catalogue, self._server.held_rowversion)).sql(
-            dialect="sqlite", identify=True
-        )
+        scope = Scope(self._server.catalogue, self._server.held_rowversion)
+        return _in_brackets(converted(tree.copy(), scope).sql(dialect="sqlite", identify=True))
+
+
+def _in_brackets(sql: str) -> str:
+    """Put names in brackets: SQLite takes a name in double quotes that no column has for a text."""
+
+    def bracketed(match: re.Match[str]) -> str:
+        name = match[1]
+        return match[0] if name is None or "]" in name else "[" + name.replace('""', '"') + "]"
+
+    return _NAME_OR_TEXT.sub(bracketed, sql)
 
 
 def _parts(source: exp.Expr) -> tuple[str, str]:

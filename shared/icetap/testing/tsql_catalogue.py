@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS "sys.indexes" (object_id INTEGER, index_id INTEGER, n
   is_primary_key INTEGER, has_filter INTEGER, is_disabled INTEGER, is_hypothetical INTEGER);
 CREATE TABLE IF NOT EXISTS "sys.index_columns" (object_id INTEGER, index_id INTEGER, column_id INTEGER, key_ordinal INTEGER);
 CREATE TABLE IF NOT EXISTS "sys.databases" (database_id INTEGER, name TEXT, snapshot_isolation_state INTEGER,
-  is_read_committed_snapshot_on INTEGER, compatibility_level INTEGER);
+  is_read_committed_snapshot_on INTEGER, compatibility_level INTEGER, service_broker_guid TEXT);
 CREATE TABLE IF NOT EXISTS "sys.database_permissions" (class INTEGER, major_id INTEGER, minor_id INTEGER);
 CREATE TABLE IF NOT EXISTS "sys.partitions" (partition_id INTEGER, hobt_id INTEGER, object_id INTEGER, index_id INTEGER, rows INTEGER);
 CREATE TABLE IF NOT EXISTS "sys.allocation_units" (container_id INTEGER, type INTEGER, used_pages INTEGER);
@@ -166,7 +166,9 @@ class Catalogue:
             connection.execute(
                 'INSERT INTO "sys.types" VALUES (?, ?, ?, ?, ?, 0)', (name, system, user, length, assembly)
             )
-        connection.execute("INSERT INTO \"sys.databases\" VALUES (5, 'shop', 1, 0, 160)")
+        connection.execute(
+            "INSERT INTO \"sys.databases\" VALUES (5, 'shop', 1, 0, 160, '6F9619FF-8B86-D011-B42D-00C04FC964FF')"
+        )
         connection.execute('INSERT INTO "sys.icetap_version" VALUES (0)')
         connection.execute('INSERT INTO "sys.icetap_rowversion" VALUES (2000)')
         self._add_schema(connection, "dbo")

@@ -35,10 +35,11 @@ BATCH_ROWS = 65_536
 _POLL_SECONDS = 1.0
 
 CURRENT = "SELECT CHANGE_TRACKING_CURRENT_VERSION()"
-SOURCE = "SELECT name, CAST(service_broker_guid AS char(36)) FROM sys.databases WHERE database_id = DB_ID()"
+SOURCE = "SELECT name, CAST(service_broker_guid AS char(36)) FROM sys.databases WHERE name = DB_NAME()"
 RETENTION = (
     "SELECT CAST(is_auto_cleanup_on AS int), retention_period, retention_period_units_desc "
-    "FROM sys.change_tracking_databases WHERE database_id = DB_ID()"
+    "FROM sys.change_tracking_databases "
+    "WHERE database_id IN (SELECT DB_ID() UNION ALL SELECT d.database_id FROM sys.databases AS d WHERE d.name = DB_NAME())"
 )
 TRACKED = (
     "SELECT object_id, begin_version, CHANGE_TRACKING_MIN_VALID_VERSION(OBJECT_ID(@icetap1)) "

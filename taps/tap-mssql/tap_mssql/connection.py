@@ -40,8 +40,9 @@ FACTS = (
     "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128)), CAST(SERVERPROPERTY('Edition') AS nvarchar(128)), "
     "DB_NAME(), CAST(d.snapshot_isolation_state AS int), CAST(d.is_read_committed_snapshot_on AS int), "
     "CAST(d.compatibility_level AS int), "
-    "COALESCE(HAS_PERMS_BY_NAME(NULL, 'DATABASE', 'UNMASK'), 1) "
-    "FROM sys.databases AS d WHERE d.database_id = DB_ID()"
+    "COALESCE(HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'UNMASK'), 1) "
+    # By name: in Azure SQL Database, DB_ID() and database_id may differ.
+    "FROM sys.databases AS d WHERE d.name = DB_NAME()"
 )
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError, StateError
+from icetap.errors import (
+    ConfigurationError,
+    DataError,
+    IcetapError,
+    RetriableError,
+    SkippableError,
+    StateError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +65,11 @@ KNOWN: tuple[Known, ...] = (
     Known(40615, ConfigurationError, "is not allowed to access the server", "Add this machine's address to the server's firewall rules."),
     Known(4060, ConfigurationError, "Cannot open database", "Check 'database', and that the login has a user in it (CREATE USER … FOR LOGIN …)."),
     Known(911, ConfigurationError, "does not exist. Make sure that the name is entered correctly", "Check 'database'."),
-    Known(229, ConfigurationError, "permission was denied on the object", _RIGHTS),
-    Known(230, ConfigurationError, "permission was denied on the column", _RIGHTS),
+    Known(229, SkippableError, "permission was denied on the object", _RIGHTS),
+    Known(230, SkippableError, "permission was denied on the column", _RIGHTS),
     Known(262, ConfigurationError, "permission denied in database", _RIGHTS),
     Known(297, ConfigurationError, "does not have permission to perform this action", _RIGHTS),
-    Known(208, ConfigurationError, "Invalid object name", "Check the names in 'queries' and 'where', or discover again."),
+    Known(208, SkippableError, "Invalid object name", "Check the names in 'queries' and 'where', or discover again."),
     Known(207, ConfigurationError, "Invalid column name", "Check the names in 'queries' and 'where', or discover again."),
     Known(102, ConfigurationError, "Incorrect syntax near", "Check the SQL in 'queries' and 'where'."),
     Known(156, ConfigurationError, "Incorrect syntax near the keyword", "Check the SQL in 'queries' and 'where'."),

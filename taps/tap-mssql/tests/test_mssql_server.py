@@ -342,6 +342,9 @@ def test_a_session_speaks_english_and_reads_one_snapshot(fake, sync):
     (setup, *_) = [sql for sql in fake.fake.statements if "SET LANGUAGE us_english" in sql]
     assert "SET LOCK_TIMEOUT 7000" in setup
     assert "SET TRANSACTION ISOLATION LEVEL SNAPSHOT" in fake.fake.statements
+    called = fake.listener.called
+    assert called, "statements with parameters are called"
+    assert not [sql for sql in called if sql.startswith(("SET", "BEGIN"))]
     fake.fake.statements.clear()
     sync(fake, isolation_level="read_committed")
     assert "BEGIN TRANSACTION" not in fake.fake.statements
