@@ -243,6 +243,68 @@ def test_a_setting_in_the_hosts_name_cannot_lead_elsewhere(tmp_path, value, work
     assert ("part of the host's name" in str(run.error)) is not works
 
 
+@pytest.mark.parametrize(
+    ("auth", "signed"),
+    [
+        pytest.param("{type: none}", lambda call: "authorization" not in call.headers, id="none"),
+        pytest.param(
+            "{type: api_key, in: query, name: key, value: '{config.api_key}'}",
+            lambda call: call.param("key") == "key-of-mine",
+            id="api_key in the query",
+        ),
+        pytest.param(
+            "{type: basic, username: '{config.api_key}'}",
+            lambda call: call.headers["authorization"] == "Basic a2V5LW9mLW1pbmU6",
+            id="basic with a blank password",
+        ),
+        pytest.param(
+            "{type: bearer, token: '{config.api_key}', prefix: Token}",
+            lambda call: call.headers["authorization"] == "Token key-of-mine",
+            id="bearer with a prefix",
+        ),
+        pytest.param(
+            "[{type: headers, headers: {X-App: '1'}}, {type: api_key, in: header, name: X-Key, value: '{config.api_key}'}]",
+            lambda call: (call.headers["x-app"], call.headers["x-key"]) == ("1", "key-of-mine"),
+            id="two at once",
+        ),
+        pytest.param(
+            "{type: oauth2, token_url: /token, grant: client_credentials, client_id: me, client_secret: '{config.api_key}'}",
+            lambda call: call.headers["authorization"] == "Bearer key-of-mine of client_credentials",
+            id="oauth2",
+        ),
+        pytest.param(
+            "{type: session, login: {path: /login, method: POST, body: {json: {pass: '{config.api_key}'}}}, token: $.sid, "
+            "send: {type: api_key, in: header, name: X-Session, value: '{auth.token}'}}",
+            lambda call: call.headers["x-session"] == "session of key-of-mine",
+            id="session",
+        ),
+        pytest.param(
+            "{type: choice, from: '{config.how}', options: {token: {type: bearer, token: '{config.api_key}'}, no: {type: none}}}",
+            lambda call: call.headers["authorization"] == "Bearer key-of-mine",
+            id="choice",
+        ),
+    ],
+)
+def test_each_way_to_sign_in_signs(api, tmp_path, auth, signed):
+    text = GOOD.replace('auth: {type: bearer, token: "{config.api_key}"}', f"auth: {auth}")
+    text = text.replace("  url: {required: true}", "  url: {required: true}\n  how: {default: token}")
+    (tmp_path / "acme.yaml").write_text(text[: text.index("  parts:")])
+    api.route("GET", "/items", lambda _: {"data": []})
+    api.route("POST", "/login", lambda call: {"sid": f"session of {call.json['pass']}"})
+    api.route(
+        "POST",
+        "/token",
+        lambda call: {"access_token": f"{call.form['client_secret']} of {call.form['grant_type']}"},
+    )
+
+    run = run_tap(
+        TapRest, {"connector": str(tmp_path / "acme.yaml"), "url": api.url, "api_key": "key-of-mine"}
+    ).good()
+
+    assert signed(api.calls[-1])
+    assert "key-of-mine" not in run.log
+
+
 # --- commands ---------------------------------------------------------------------------------------
 
 
