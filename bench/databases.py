@@ -62,7 +62,7 @@ def postgres_with(sizes: Sequence[int]) -> Iterator[Server]:
             return f"postgresql://{READER}:{READER}@{server.host}:{server.port}/bench_{size}"
 
         yield Server(
-            name="PostgreSQL",
+            name=f"PostgreSQL {server.execute('postgres', 'SHOW server_version')[0][0]}",
             tap="tap-postgres",
             floor="ADBC",
             floor_script="adbc_postgres_parquet.py",
@@ -92,7 +92,7 @@ def mariadb_with(sizes: Sequence[int]) -> Iterator[Server]:
             return f"mysql://{READER}:{READER}@{server.host}:{server.port}/bench_{size}"
 
         yield Server(
-            name="MariaDB",
+            name=f"MariaDB {server.execute('', 'SELECT VERSION()')[0][0]}",
             tap="tap-mysql",
             floor="connectorx",
             floor_script="connectorx_parquet.py",
@@ -147,7 +147,7 @@ class Sides:
                 for size in (rows, 0):
                     if name not in self._problems:
                         self._once(f"{number + 1}/{self._repeat} {name}", name, size=size, side=side)
-        return list(self._report())
+        return [Row(self._server.name, "on this machine"), *self._report()]
 
     def _once(self, what: str, name: str, *, size: int, side: Callable[[int], Usage]) -> None:
         try:
