@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tap_postgres.log_based.replication import LogStream
     from tap_postgres.log_based.server_state import SlotFacts, TableFacts
     from tap_postgres.log_based.settings import LogSettings
+
+LOGGER = logging.getLogger("icetap.sql")
 
 LSN = pa.field("_sdc_lsn", pa.int64())
 """Where the commit stands in the log, as the number of a byte: the order of transactions."""
@@ -214,6 +217,13 @@ class PostgresChangeLog(ChangeLog):
             what, kind = f"{name[:40]}_{secrets.token_hex(6)}", "TEMPORARY "
         elif not self._settings.creates:
             raise ConfigurationError(checks.slot_advice(name, "'create_replication' is false"))
+        LOGGER.info(
+            "Making the replication slot %s, which waits for %s",
+            what,
+            "the primary to log its running transactions"
+            if self._facts.is_standby
+            else "the transactions that are running now",
+        )
         try:
             ((_, position, snapshot, _),) = holder.command(
                 f'CREATE_REPLICATION_SLOT "{what}" {kind}LOGICAL pgoutput EXPORT_SNAPSHOT'
