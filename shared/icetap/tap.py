@@ -157,7 +157,6 @@ class IcetapTap(Tap, abc.ABC):
                     )
                 self._config[name] = self._config.pop(alias)
         self.append_builtin_config(self.config_jsonschema)
-        redaction.REDACTOR.add_settings(self._config, self.config_jsonschema)
         check_settings(
             self._config, self.config_jsonschema, plugin=self.name, elsewhere=self.settings_elsewhere
         )

@@ -124,7 +124,6 @@ class TargetIceberg(Target):
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # Before the SDK looks at them: its messages repeat the value that is wrong.
-        REDACTOR.add_settings(self._config, self.config_jsonschema)
         install()
         self._config = references.resolve(self._config, self.config_jsonschema).config
         REDACTOR.add_settings(self._config, self.config_jsonschema)
