@@ -77,7 +77,7 @@ class MySQLDialect(Dialect):
     def change_log(self) -> BinaryLog | None:
         if self.log is None:
             return None
-        return BinaryLog(self.server, options=self.log, describe=self._described_now)
+        return BinaryLog(self.server, options=self.log, connect=self.connect, describe=self._described_now)
 
     def _described_now(self, table: Table) -> Table | None:
         connection = self.connect()
@@ -226,7 +226,7 @@ class MySQLDialect(Dialect):
         after: Mapping[str, Value] | None,
     ) -> Sequence[Chunk]:
         # A connection that several use one after the other cannot serve several at once.
-        if not isinstance(connection, MySQLConnection) or not leads_with_integer(table):
+        if getattr(connection, "is_alone", False) or not leads_with_integer(table):
             return ()
         _, size = self.statistics(connection, table)
         if (size or 0) < LARGE_BYTES:

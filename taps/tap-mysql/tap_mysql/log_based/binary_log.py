@@ -13,10 +13,9 @@ import pyarrow as pa
 import pymysql
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, RetriableError, StateError
+from icetap.errors import ConfigurationError, StateError
 from icetap.sql.change_log import ChangeLog, Followed, Snapshot
 from tap_mysql import wire
-from tap_mysql.connection import MySQLConnection
 from tap_mysql.errors import translated, translation
 from tap_mysql.log_based.charsets import Charsets
 from tap_mysql.log_based.keys import key_condition
@@ -25,12 +24,14 @@ from tap_mysql.log_based.positions import Coordinates, FilePosition, Mark, MySQL
 from tap_mysql.log_based.protocol import EventStream
 from tap_mysql.log_based.reading import LogReading
 from tap_mysql.log_based.shapes import TableName, TableShapes
+from tap_mysql.log_based.snapshot import SnapshotConnections, shared_by, snapshot_coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from icetap.sql.change_log import Event
     from icetap.sql.dialect import Column, Connection, Table, Value
+    from tap_mysql.connection import MySQLConnection
     from tap_mysql.log_based.positions import Position
     from tap_mysql.server import Server
 
@@ -88,15 +89,22 @@ class BinaryLog(ChangeLog):
     Args:
         server: Opens connections.
         options: What the settings say.
+        connect: Opens a connection for reading, with a new snapshot or a shared one.
         describe: Returns a table as it is now; None when it is gone.
     """
 
     order_columns = (pa.field("_sdc_log_file", pa.string()), pa.field("_sdc_log_pos", pa.int64()))
 
     def __init__(
-        self, server: Server, *, options: LogOptions, describe: Callable[[Table], Table | None]
+        self,
+        server: Server,
+        *,
+        options: LogOptions,
+        connect: Callable[[str | None], MySQLConnection],
+        describe: Callable[[Table], Table | None],
     ) -> None:
         self._server = server
+        self._connect = connect
         self._options = options
         self._describe = describe
         self._control: Any = None
@@ -289,35 +297,39 @@ class BinaryLog(ChangeLog):
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         with translated(self._server.where):
-            connection, position = (
-                self._mysql_snapshot() if not self._log_server.is_mariadb else self._maria_snapshot()
+            found, position = (
+                self._maria_snapshot() if self._log_server.is_mariadb else self._mysql_snapshot()
             )
+        connections = SnapshotConnections(found)
         try:
-            yield Snapshot(position.text, lambda: SharedConnection(connection))
+            yield Snapshot(position.text, connections.lend)
         finally:
-            connection.close()
+            connections.close()
 
-    def _maria_snapshot(self) -> tuple[MySQLConnection, Position]:
+    def _maria_snapshot(self) -> tuple[list[MySQLConnection], Position]:
         """MariaDB says where in its log a consistent snapshot is."""
-        connection = MySQLConnection(self._server)
-        at = snapshot_coordinates(connection)
+        leader = self._connect(None)
+        connections = shared_by(leader, self._connect, count=self._server.max_parallel)
+        at = snapshot_coordinates(leader)
         if at is None:
-            connection.close()
+            leader.close()
             raise ConfigurationError(
                 f"{self._server.where}: the server does not tell a snapshot's place in its log"
             )
-        return connection, self._place.at(at)
+        return connections, self._place.at(at)
 
-    def _mysql_snapshot(self) -> tuple[MySQLConnection, Position]:
+    def _mysql_snapshot(self) -> tuple[list[MySQLConnection], Position]:
         """MySQL's writers wait for a moment behind a lock; who may not lock gets an earlier position."""
         try:
             self._query(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
             self._query("FLUSH TABLES WITH READ LOCK")
         except pymysql.Error:
             position = self._place.end()
-            return MySQLConnection(self._server), position
+            return [self._connect(None)], position
         try:
-            return MySQLConnection(self._server), self._place.end()
+            count = self._server.max_parallel
+            wanted = count + 1 if count > 1 else 1
+            return [self._connect(None) for _ in range(wanted)], self._place.end()
         finally:
             self._query("UNLOCK TABLES")
 
@@ -425,29 +437,6 @@ class BinaryLog(ChangeLog):
                 "AND (column_default IS NULL OR column_default = 'NULL') AND extra = ''"
             )
         return not set(names) <= {str(column) for (column,) in found}
-
-
-class SharedConnection:
-    """A connection that several streams use one after the other: closing it leaves it open."""
-
-    def __init__(self, connection: MySQLConnection) -> None:
-        if not connection.is_open:
-            raise RetriableError("the connection of the snapshot was lost")
-        self._connection = connection
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def close(self) -> None:
-        """Leave the connection to the next stream."""
-
-
-def snapshot_coordinates(connection: Connection) -> Coordinates | None:
-    """Return where in the log a connection's snapshot is; None where the server does not say."""
-    found = dict(connection.rows("SHOW STATUS LIKE 'binlog_snapshot_%'"))
-    names = {str(name).lower(): value for name, value in found.items()}
-    file, offset = names.get("binlog_snapshot_file"), names.get("binlog_snapshot_position")
-    return Coordinates(str(file), int(str(offset))) if file and offset else None
 
 
 @functools.lru_cache(maxsize=_POSITIONS_REMEMBERED)

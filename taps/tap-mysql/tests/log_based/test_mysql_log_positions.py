@@ -8,7 +8,8 @@ import time
 import pytest
 
 from icetap.errors import ConfigurationError, StateError
-from tap_mysql.log_based.binary_log import BinaryLog, snapshot_coordinates
+from tap_mysql.log_based.binary_log import BinaryLog
+from tap_mysql.log_based.snapshot import SnapshotConnections, snapshot_coordinates
 
 pytestmark = pytest.mark.servers
 
@@ -223,6 +224,32 @@ def test_lost_connection_is_opened_again_and_nothing_comes_twice(items, monkeypa
     assert found == [100, 200, *range(300, 60_001)]
     assert killed
     assert items.records() == []
+
+
+def test_first_read_is_shared_by_several_connections(log, monkeypatch):
+    monkeypatch.setattr("tap_mysql.dialect.LARGE_BYTES", 0)
+    monkeypatch.setattr("tap_mysql.chunks.CHUNK_BYTES", 100_000)
+    log.execute(
+        "CREATE TABLE t (id INT PRIMARY KEY, n VARCHAR(200))",
+        "CREATE TABLE u (id INT PRIMARY KEY, n VARCHAR(200))",
+        "INSERT INTO t SELECT seq, repeat('x', 150) FROM seq_1_to_8000",
+        "INSERT INTO u SELECT seq, repeat('y', 150) FROM seq_1_to_8000",
+        "ANALYZE TABLE t, u",
+    )
+    lent = []
+    original = SnapshotConnections.lend
+
+    def lend(self):
+        lent.append(1)
+        return original(self)
+
+    monkeypatch.setattr(SnapshotConnections, "lend", lend)
+    output = log.run(max_parallel=3)
+    for table in ("t", "u"):
+        found = [record["id"] for record in output.records(log.database.stream(table))]
+        assert found == list(range(1, 8001))
+    assert len(lent) >= 8, "each table is read by three connections beside the first"
+    assert log.records("UPDATE t SET n = 'z' WHERE id = 5", max_parallel=3) == [{"id": 5, "n": "z"}]
 
 
 def test_snapshot_and_its_position_are_of_one_moment(items, monkeypatch):
