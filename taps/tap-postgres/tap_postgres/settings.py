@@ -108,9 +108,10 @@ OTHER_NAMES = {
 }
 """Settings that mean the same in other makers' taps for PostgreSQL."""
 
+_TEXTS = frozenset({"dbname", "ssl_mode"})
 OTHER_NAMES_SETTINGS: dict[str, dict[str, Any]] = {
     alias: {
-        "type": ["string", "null"] if alias in {"dbname", "ssl_mode"} else ["integer", "null"],
+        **({"type": ["string", "null"]} if alias in _TEXTS else {"type": ["integer", "null"], "minimum": 1}),
         "title": f"{alias} (alias)",
         "description": f"Another name for `{name}`, which other taps for PostgreSQL use.",
     }
