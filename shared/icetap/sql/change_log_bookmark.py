@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from icetap.sql.dialect import Value
+    from icetap.sql.stream import SQLStream
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _INTEGERS = ("int8", "int16", "int32", "int64")
@@ -85,6 +86,16 @@ class LogBookmark:
     def at(self, position: str) -> LogBookmark:
         """Return the bookmark further on in the log."""
         return replace(self, position=position)
+
+
+def forget_other_method(stream: SQLStream) -> None:
+    """Leave of the bookmark of another replication method only the version: what is read now is read from its start.
+
+    Before the first STATE, by which the loader knows that nothing is left out.
+    """
+    given = stream.bookmark()
+    if given and "log_position" not in given:
+        stream.set_bookmark({"version": given["version"]} if "version" in given else {})
 
 
 def column_types(schema: pa.Schema) -> dict[str, str]:

@@ -14,6 +14,7 @@ from icetap.columnar.lines import record_lines
 from icetap.errors import ConfigurationError, IcetapError, SkippableError
 from icetap.settings import did_you_mean
 from icetap.sql.ahead import TablesAhead
+from icetap.sql.change_log_bookmark import forget_other_method
 from icetap.sql.change_log_run import LogBasedRun
 from icetap.sql.change_log_stream import FollowedStream
 from icetap.sql.options import QueryOptions, StreamOptions, queries_from_config
@@ -138,6 +139,8 @@ class SQLTap(IcetapTap, abc.ABC):
 
     @override
     def _run(self) -> None:
+        for stream in self._log_based():
+            forget_other_method(stream)
         parallel = int(self.config.get("max_parallel", 1))
         self.sessions.kept = parallel
         small = [

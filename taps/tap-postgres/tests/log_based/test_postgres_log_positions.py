@@ -116,6 +116,17 @@ def failing_after(count, write):
     return wrapped
 
 
+def test_a_stream_that_was_read_by_another_method_is_read_from_its_start(items):
+    """A bookmark of INCREMENTAL in the first STATE would tell the loader that the read leaves something out."""
+    options = {"replication_method": "INCREMENTAL", "replication_key": "id"}
+    items.run(streams={"*": options})
+    output = items.run()
+
+    assert output.of("STATE")[0]["value"] == {"bookmarks": {"public-items": {}}}
+    assert len(output.records()) == 2
+    assert len(output.of("ACTIVATE_VERSION")) == 1
+
+
 # --- transactions are whole -------------------------------------------------------------------------------
 
 
