@@ -70,7 +70,7 @@ def test_an_interrupted_full_read_goes_on_after_its_position(database, sync, dec
 
 def test_a_key_of_two_columns_resumes_between_its_ties(database, sync):
     database.execute("CREATE TABLE dbo.t (a nvarchar(5), b int, PRIMARY KEY (a, b))")
-    database.execute("INSERT INTO dbo.t VALUES (N'x', 1), (N'x', 2), (N'y', 1), (N'y', 3)")
+    database.execute("INSERT INTO dbo.t VALUES (N'w', 9), (N'x', 1), (N'x', 2), (N'y', 1), (N'y', 3)")
     out = sync(database, state={"bookmarks": {"dbo-t": {"version": 5, "position": {"a": "x", "b": 1}}}})
     assert [(record["a"], record["b"]) for record in out.records()] == [("x", 2), ("y", 1), ("y", 3)]
 
