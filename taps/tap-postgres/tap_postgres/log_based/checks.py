@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from tap_postgres.log_based.settings import LogSettings
 
-_STANDBY_VERSION = 160000
+_FIRST_VERSION, _STANDBY_VERSION = 130000, 160000
 _MEBIBYTE = 2**20
 
 
@@ -41,6 +41,8 @@ def require_log(facts: ServerFacts) -> None:
 
 def log_problem(facts: ServerFacts) -> str | None:
     """Say why the server's log cannot be read."""
+    if facts.version < _FIRST_VERSION:
+        return "LOG_BASED works from PostgreSQL 13 on. Choose FULL_TABLE or INCREMENTAL for these streams."
     if facts.wal_level != "logical":
         return (
             f"LOG_BASED needs wal_level = logical, and the server has '{facts.wal_level}'. Run "

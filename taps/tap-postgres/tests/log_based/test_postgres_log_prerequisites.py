@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from icetap.errors import ConfigurationError, StateError
 from icetap.testing.databases import postgres
 from tap_postgres.log_based.change_log import is_visible
+from tap_postgres.log_based.checks import log_problem
+from tap_postgres.log_based.server_state import ServerFacts
 
 WHOLE = {"*": {"replication_method": "LOG_BASED"}}
 
@@ -148,6 +151,24 @@ def test_a_publication_that_leaves_something_out_is_refused(items, publication, 
 
     with pytest.raises(ConfigurationError, match=message):
         items.run()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        pytest.param({"version": 120022}, "from PostgreSQL 13 on", id="too-old"),
+        pytest.param(
+            {"is_standby": True, "version": 150004}, "read replica from PostgreSQL 16 on", id="replica"
+        ),
+        pytest.param({"wal_level": "replica"}, "wal_level = logical", id="log"),
+        pytest.param({}, None, id="good"),
+    ],
+)
+def test_a_server_whose_log_cannot_be_read_is_told(changed, message):
+    facts = ServerFacts(150000, "logical", False, "1", "u", "d", True, False, 0, 10)
+    problem = log_problem(replace(facts, **changed))
+
+    assert problem is None if message is None else message in problem
 
 
 def test_a_publication_of_all_tables_serves(items):
