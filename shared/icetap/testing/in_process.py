@@ -76,7 +76,7 @@ def run_tap(
 ) -> TapRun:
     """Run a tap to its end, or to its first error that a person can act on."""
     error: IcetapError | None = None
-    with tempfile.TemporaryFile() as output, _log() as log, _signals_kept():
+    with tempfile.TemporaryFile() as output, _log() as log, signals_kept():
         try:
             tap = tap_class(
                 config=dict(config),
@@ -94,7 +94,7 @@ def run_tap(
 
 def discover(tap_class: type[IcetapTap], config: Mapping[str, Any], *, select: bool = True) -> dict[str, Any]:
     """Return the catalog that a tap discovers, every stream selected."""
-    with _signals_kept():
+    with signals_kept():
         tap = tap_class(config=dict(config), setup_mapper=False)
         catalog: dict[str, Any] = json.loads(json.dumps(tap.catalog_dict))
     for stream in catalog["streams"] if select else ():
@@ -106,7 +106,7 @@ def discover(tap_class: type[IcetapTap], config: Mapping[str, Any], *, select: b
 
 def settings_findings(tap_class: type[IcetapTap], config: Mapping[str, Any]) -> list[tuple[bool, str]]:
     """Return what `--test` finds."""
-    with _signals_kept():
+    with signals_kept():
         return list(tap_class(config=dict(config)).test_findings())
 
 
@@ -127,7 +127,7 @@ def _log() -> Iterator[io.StringIO]:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
+def signals_kept() -> Iterator[None]:
     """A tap answers signals in its own way; the test's process goes on as before."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

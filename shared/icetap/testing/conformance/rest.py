@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icetap.testing.api import TRAPS, FakeApi, Reply, Trap
-from icetap.testing.in_process import TapRun, discover, run_tap, settings_findings
+from icetap.testing.in_process import TapRun, discover, run_tap, settings_findings, signals_kept
 from icetap.testing.subject import SECRET_CANARY
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class RestSubject:
             importlib.import_module(module), attributes.partition(".")[0]
         )
         self.catalog = discover(self.tap_class, self.sample.config)
+        with signals_kept():
+            tap: Any = self.tap_class(config=dict(self.sample.config), catalog=dict(self.catalog))
+        self.is_renewable: bool = tap.client.auth.is_renewable
 
     def run(
         self, trap: Trap | None = None, *, state: Mapping[str, Any] | None = None, **settings: Any
@@ -162,6 +165,22 @@ def test_refused_credentials_fail_once_and_name_the_setting(rest: RestSubject) -
     named = [name for name in {*secrets, *rest.sample.config} if f"'{name}'" in str(done.error)]
     assert named, f"the message names no setting: {done.error}"
     assert len(calls) <= 4, "401 was asked for again and again"
+    assert list(leaks(done)) == []
+
+
+def test_a_token_that_expires_in_mid_run_is_renewed_where_it_can_be(rest: RestSubject) -> None:
+    """A way to sign in that can renew itself costs no record; any other ends the run and names the setting."""
+    trap = Trap(
+        "an expired token", lambda _api, _call, _reply: Reply({"error": "expired"}, status=401), on=(2,)
+    )
+
+    done, _ = rest.run(trap)
+
+    if rest.is_renewable:
+        assert list(lost_or_doubled(rest, done.good())) == []
+    else:
+        assert done.error is not None
+        assert done.error.exit_code == CONFIGURATION_ERROR
     assert list(leaks(done)) == []
 
 
