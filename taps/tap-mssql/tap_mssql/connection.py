@@ -65,6 +65,7 @@ class Connection:
     def __init__(self, driver: DriverConnection, *, where: str) -> None:
         self._driver = driver
         self.where = where
+        self.has_transaction = False
 
     def export_snapshot(self) -> str | None:
         """Return None: SQL Server's snapshots belong to one transaction of one connection."""
@@ -248,3 +249,11 @@ def begin(connection: Connection, isolation_level: str, *, has_snapshots: bool) 
     connection.execute(f"SET TRANSACTION ISOLATION LEVEL {words}")
     if level == "snapshot":
         connection.execute("BEGIN TRANSACTION")
+        connection.has_transaction = True
+
+
+def end(connection: Connection) -> None:
+    """End the transaction, if there is one: the server may forget the row versions that it kept for it."""
+    if connection.has_transaction:
+        connection.has_transaction = False
+        connection.execute("COMMIT TRANSACTION")

@@ -11,7 +11,7 @@ from icetap.sql.dialect import Column, CursorRange, Dialect, Selection, Table, V
 from tap_mssql import select, values
 from tap_mssql.catalogue import read_tables
 from tap_mssql.change_tracking import ChangeTracking
-from tap_mssql.connection import Connection, Facts, begin, facts_of, open_connection
+from tap_mssql.connection import Connection, Facts, begin, end, facts_of, open_connection
 from tap_mssql.errors import is_transient
 from tap_mssql.types import Declared, column, quoted, reading
 
@@ -71,6 +71,15 @@ class MSSQLDialect(Dialect):
             connection.close()
             raise
         return connection
+
+    @override
+    def release(self, connection: Any) -> bool:
+        end(connection)
+        return True
+
+    @override
+    def renew(self, connection: Any) -> None:
+        begin(connection, self.config["isolation_level"], has_snapshots=self.facts(connection).has_snapshots)
 
     def open(self) -> Connection:
         """Open a connection without a transaction."""

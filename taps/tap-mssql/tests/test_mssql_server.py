@@ -350,6 +350,16 @@ def test_a_session_speaks_english_and_reads_one_snapshot(fake, sync):
     assert "BEGIN TRANSACTION" not in fake.fake.statements
 
 
+def test_many_small_tables_share_a_few_connections(fake, sync):
+    fake.execute(*(f"CREATE TABLE dbo.t{number} (id int PRIMARY KEY)" for number in range(12)))
+    fake.execute(*(f"INSERT INTO dbo.t{number} VALUES ({number})" for number in range(12)))
+    fake.listener.logins.clear()
+    out = sync(fake)
+    assert sorted(record["id"] for record in out.records()) == list(range(12))
+    assert len(fake.listener.logins) <= 5
+    assert fake.fake.statements.count("COMMIT TRANSACTION") >= 8
+
+
 def test_fetches_stay_small_whatever_the_columns_are():
     assert FetchSize([8, 8], most=65_536).rows == 65_536
     assert FetchSize([8_000] * 10, most=65_536).rows == FETCH_BYTES // (8_008 * 10)
