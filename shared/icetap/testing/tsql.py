@@ -33,7 +33,9 @@ _WAIT = re.compile(r"WAITFOR DELAY '(\d\d):(\d\d):(\d\d)'", re.IGNORECASE)
 _NAME_OR_TEXT = re.compile(r"'(?:[^']|'')*'|\"((?:[^\"]|\"\")*)\"")
 _PROPERTIES = {"ProductVersion": "16.0.1000.6", "Edition": "Developer Edition"}
 _HEX = re.compile(r"'(?:[^']|'')*'|\[[^\]]*\]|\b0x([0-9A-Fa-f]*)")  # sqlglot makes numbers of them
-_NOTHING = re.compile(r"^(SET (?!TRANSACTION)|USE )", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"^(SET (?!TRANSACTION)|USE |(CREATE|DROP) DATABASE |ALTER DATABASE \S+ SET SINGLE_USER)", re.IGNORECASE
+)
 _ERRORS = (
     (("no such table",), 208, "Invalid object name"),
     (("no such column",), 207, "Invalid column name"),

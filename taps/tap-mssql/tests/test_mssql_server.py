@@ -6,6 +6,9 @@ import datetime as dt
 import ssl
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
@@ -14,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError
-from icetap.testing.mssql import mssql_database
+from icetap.testing.mssql import NAME, mssql_database
+from icetap.testing.servers import LEDGER
 from icetap.testing.tds import ServerError
 from tap_mssql.address import Address, connection_string
 from tap_mssql.drivers import FETCH_BYTES, FetchSize, for_freetds
@@ -128,6 +132,26 @@ def test_an_access_token_is_an_attribute_and_never_in_the_connection_string():
     parts, attributes = Address.from_config(config).keywords()
     assert "PWD" not in parts
     assert attributes == {1256: b"\x04\0\0\0a\0b\0"}
+
+
+def test_through_a_tunnel_the_certificate_is_still_the_servers():
+    address = Address.from_config({"host": "db", "user": "u", "password": "p", **DEFAULTS})
+    tunnel = SimpleNamespace(open=lambda _host, _port: ("127.0.0.1", 5555))
+    found = replace(address, server=replace(address.server, tunnel=tunnel)).keywords()[0]
+    assert (found["Server"], found["HostnameInCertificate"]) == ("127.0.0.1,5555", "db")
+
+
+def test_the_same_tests_run_against_a_server_of_somebody_else(fake, sync, monkeypatch):
+    monkeypatch.setitem(LEDGER.used, NAME, LEDGER.used[NAME])  # this one is ours as well
+    address = f"reader:{quote(fake.fake.password, safe='')}@127.0.0.1:{fake.listener.port}"
+    monkeypatch.setenv("ICETAP_TEST_MSSQL_URL", f"mssql://{address}/?encrypt=optional")
+    with mssql_database() as other:
+        assert other.fake is None
+        other.execute("CREATE TABLE dbo.t (id int PRIMARY KEY, v nvarchar(5))")
+        other.insert("dbo.t", [(1, "a"), (2, None)])
+        assert sync(other).records() == [{"id": 1, "v": "a"}, {"id": 2, "v": None}]
+    assert any(sql.startswith("CREATE DATABASE icetap_") for sql in fake.fake.statements)
+    assert any("DROP DATABASE icetap_" in sql for sql in fake.fake.statements)
 
 
 def test_freetds_gets_its_own_words_and_cannot_check_certificates():
