@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.plugin_base import SingerCommand
 from typing_extensions import override
 
@@ -39,7 +40,7 @@ class TapRest(RestTap):
         "type": "object",
         "properties": {
             "connector": {
-                "type": ["string", "object"],
+                "anyOf": [{"type": "string"}, {"type": "object"}],
                 "title": "Connector",
                 "description": "The YAML or JSON file that describes the API, relative to the working folder or the Meltano "
                 "project; or the description itself, as an object. Its `parameters` are settings beside this one.",
@@ -50,6 +51,10 @@ class TapRest(RestTap):
     }
 
     _definition: Definition | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._reads_environment = bool(kwargs.get("parse_env_config"))
+        super().__init__(**kwargs)
 
     @property
     def definition(self) -> Definition:
@@ -69,7 +74,14 @@ class TapRest(RestTap):
             self._definition = define(connector_document(connector))
             refuse_errors(self._definition)
             self.config_jsonschema = with_parameters(type(self).config_jsonschema, self._definition)  # type: ignore[misc]
+            if self._reads_environment:
+                # The SDK has looked for the settings of the class only: a connector's own were not known yet.
+                self._config = {**self._config, **self._parameters_in_environment()}
         return super()._validate_config(raise_errors=raise_errors)
+
+    def _parameters_in_environment(self) -> dict[str, Any]:
+        own = {name: self.config_jsonschema["properties"][name] for name in self.definition.parameters}
+        return parse_environment_config({"properties": own}, self._env_var_prefix)
 
     @override
     def url(self) -> str:

@@ -1,6 +1,9 @@
 """Definitions: what is refused, with file and line; what the commands print."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -408,6 +411,27 @@ streams:
     assert [record["id"] for record in run_tap(TapRest, config).good().records("orders")] == [1, 2]
     api.route("POST", "/graphql", lambda _: Reply({"errors": [{"message": "x"}], "data": None}))
     assert "the query is wrong" in str(run_tap(TapRest, config).error)
+
+
+def test_settings_and_parameters_may_come_from_the_environment(api, tmp_path):
+    (tmp_path / "acme.yaml").write_text(GOOD)
+    api.route("GET", "/items", lambda _: {"data": [{"id": 1}]})
+    api.route("GET", "/items/{id}/parts", lambda _: [])
+    given = {"CONNECTOR": str(tmp_path / "acme.yaml"), "URL": api.url, "API_KEY": "key-of-mine"}
+    environ = {**os.environ, **{f"TAP_REST_{name}": value for name, value in given.items()}}
+
+    done = subprocess.run(
+        [Path(sys.executable).parent / "tap-rest", "--config=ENV", "--test"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.splitlines() == [
+        "ok    stream items: readable",
+        "ok    stream parts: readable, and empty now",
+    ]
 
 
 def test_a_definition_may_be_given_inline(api):
