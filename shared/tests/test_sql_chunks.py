@@ -86,7 +86,7 @@ def test_rows_come_in_the_order_of_the_chunks_whoever_reads_them(readers):
     source.on_batch = lambda chunk, batch, connection: time.sleep(0.002 * ((chunk * 7) % 3))
 
     assert numbers_of(source, source.readers(readers)) == [number for number in range(20) for _ in range(3)]
-    assert len(source.opened) == readers
+    assert 1 <= len(source.opened) <= readers  # one may be done before the others have begun
     assert all(connection.is_closed for connection in source.opened)
 
 
@@ -130,7 +130,7 @@ def test_a_reader_whose_connection_is_lost_reads_its_chunk_again():
 
     assert numbers_of(source, source.readers(2)) == [number for number in range(8) for _ in range(3)]
     assert len(lost) == 3
-    assert len(source.opened) == 2 + 3
+    assert 1 + 3 <= len(source.opened) <= 2 + 3
     assert all(connection.is_closed for connection in source.opened)
 
 
@@ -223,7 +223,7 @@ def test_a_consumer_that_leaves_cancels_the_readers():
     reading.close()
 
     assert time.monotonic() - started < 5
-    assert len(source.opened) == 2
+    assert len(source.opened) <= 2
     assert all(connection.is_closed for connection in source.opened)
 
 

@@ -133,7 +133,7 @@ def test_bytes_go_through_a_tunnel_to_a_known_host(bastion, echo, tmp_path, trus
 
 @pytest.mark.parametrize("passphrase", [None, "open up"], ids=["plain", "encrypted"])
 def test_a_private_key_opens_a_tunnel(bastion, echo, passphrase):
-    key = bastion.user_key.export_private_key("openssh", passphrase=passphrase, rounds=16).decode()
+    key = bastion.user_key.export_private_key("openssh", passphrase=passphrase, rounds=64).decode()
     given = {"private_key": key, "private_key_password": passphrase}
 
     with opened(tunnelled(bastion, echo, host_key=public(bastion.host_key), **given)) as address:
@@ -175,7 +175,7 @@ def test_a_wrong_password_is_refused_by_name(bastion):
 
 
 def test_a_key_that_cannot_be_read_is_named(bastion):
-    locked = bastion.user_key.export_private_key("openssh", passphrase="open up", rounds=16).decode()
+    locked = bastion.user_key.export_private_key("openssh", passphrase="open up", rounds=64).decode()
 
     with pytest.raises(ConfigurationError, match=r"'ssh_tunnel\.private_key_password'"):
         tunnelled(bastion, 1, host_key=public(bastion.host_key), private_key=locked).dial()
