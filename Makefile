@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN := .venv/bin/
 READY := .venv/.ready
 MANIFESTS := $(wildcard shared/pyproject.toml taps/*/pyproject.toml targets/*/pyproject.toml)
-MEMBERS := -e shared[catalog-postgres,cli,columnar,iceberg,sql,ssh,testing] $(patsubst %/pyproject.toml,-e %,$(wildcard taps/*/pyproject.toml targets/*/pyproject.toml))
+MEMBERS := -e shared[catalog-postgres,cli,columnar,iceberg,rest,sql,ssh,testing] $(patsubst %/pyproject.toml,-e %,$(wildcard taps/*/pyproject.toml targets/*/pyproject.toml))
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
