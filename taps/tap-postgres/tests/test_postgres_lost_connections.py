@@ -74,10 +74,8 @@ def test_when_the_snapshot_is_lost_the_read_goes_on_and_proves_nothing_by_absenc
 def test_rows_that_change_while_the_connection_is_lost_come_as_they_are(database, sync):
     source = database(TABLE, FILL, "VACUUM ANALYZE orders")
     changed = "UPDATE orders SET note = 'changed' WHERE id % 1000 = 0"
-    with LossyProxy(source.server.port, after_bytes=900_000) as proxy:
-        watch = _once(lambda: proxy.left == 0, lambda: source.execute(changed))
-        output = sync(source, port=proxy.port, max_parallel=1)
-        watch.join()
+    with _gate(source.server.port, after_bytes=900_000, act=lambda: source.execute(changed)) as port:
+        output = sync(source, port=port, max_parallel=1)
 
     last = {record["id"]: record["note"] for record in output.records()}
     assert sorted(last) == IDS
