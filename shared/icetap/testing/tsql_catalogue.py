@@ -93,8 +93,7 @@ class ColumnOf:
     @property
     def base(self) -> str:
         """The type's name alone."""
-        name = WireTypeName(self.declared)
-        return "timestamp" if name == "rowversion" else name
+        return {"rowversion": "timestamp"}.get(name := WireTypeName(self.declared), name)
 
 
 def WireTypeName(declared: str) -> str:  # noqa: N802 - reads as a type
