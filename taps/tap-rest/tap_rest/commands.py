@@ -13,6 +13,7 @@ import click
 import simplejson  # type: ignore[import-untyped]
 import yaml
 
+from icetap.command_line import HintingGroup
 from icetap.errors import ConfigurationError, IcetapError
 from icetap.rest import JSONPath
 from icetap.rest.inference import infer as inferred
@@ -31,7 +32,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PREVIEW_CACHE_SECONDS = 600.0
 
 
-@click.group("tap-rest")
+@click.group("tap-rest", cls=HintingGroup)
 def COMMANDS() -> None:  # noqa: N802 -- the group is a constant, which click makes of a function
     """Describe a REST API in one YAML file, look at what it gives, and read it."""
     redaction.install()

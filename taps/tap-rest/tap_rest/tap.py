@@ -126,6 +126,7 @@ class TapRest(RestTap):
             callback=command.callback,
             params=command.params,
             help=command.help,
+            epilog="Around a connector: tap-rest new | lint | resolve | preview | infer | schema | meltano.",
             context_settings=command.context_settings,
             logger=cls.logger,
         )
@@ -139,7 +140,7 @@ class _WithCommands(SingerCommand):
         from tap_rest.commands import COMMANDS  # noqa: PLC0415 -- a run does not need them
 
         given = list(sys.argv[1:] if args is None else args)
-        if given and given[0] in COMMANDS.commands:
+        if given and not given[0].startswith("-"):
             return COMMANDS.main(given, prog_name="tap-rest")
         return super().main(args, *arguments, **options)
 

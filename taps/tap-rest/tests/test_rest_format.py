@@ -323,6 +323,13 @@ def test_new_writes_what_lint_accepts(tmp_path):
     assert invoke("lint", tmp_path / "acme.yaml") == f"ok       {tmp_path / 'acme.yaml'}\n"
 
 
+def test_a_misspelt_command_is_told_the_nearest():
+    done = CliRunner().invoke(TapRest.cli, ["lnt", "acme.yaml"])
+
+    assert done.exit_code != 0
+    assert "did you mean 'lint'" in done.output
+
+
 def test_preview_shows_records_and_asks_nobody_twice(api, tmp_path):
     (tmp_path / "acme.yaml").write_text(GOOD)
     api.route("GET", "/items", lambda _: {"data": [{"id": n, "total": 1.25} for n in range(5)]})
