@@ -159,7 +159,7 @@ def postgres(
         options: Settings of the server, such as `max_connections`; a server with options is always our own.
         certificates: Lets the server speak TLS, and the user `certified` sign in by a certificate alone.
     """
-    with real_server("PostgreSQL") as answers:
+    with real_server("PostgreSQL with TLS" if certificates else "PostgreSQL") as answers:
         is_any = options is None and certificates is None
         if is_any and (address := address_from_environment("postgres")):
             parts = urlsplit(address)
