@@ -120,14 +120,12 @@ def test_a_view_of_which_nothing_was_sent_is_read_again(database, sync):
 
 
 def test_a_server_that_stays_away_is_given_up_with_its_name(orders, sync):
-    with LossyProxy(orders.server.port, after_bytes=300_000) as proxy:
-        watch = _once(lambda: proxy.left == 0, proxy.vanish)
-        output = sync(orders, port=proxy.port, max_parallel=2, max_retries=2, may_fail=True)
-        watch.join()
+    with _gate(orders.server.port, after_bytes=300_000, vanishes=True) as port:
+        output = sync(orders, port=port, max_parallel=2, max_retries=2, may_fail=True)
 
     error = output.error
     assert isinstance(error, RetriableError)
-    assert f"127.0.0.1:{proxy.port}" in str(output.error)
+    assert f"127.0.0.1:{port}" in str(error)
     assert output.of("ACTIVATE_VERSION") == []
 
 
@@ -341,14 +339,16 @@ def _locked(source, statement, *, seconds):
 
 
 @contextlib.contextmanager
-def _gate(port, *, after_bytes, act, cuts=True):
-    """Do something once a connection has brought so many bytes, and then cut it."""
+def _gate(port, *, after_bytes, act=lambda: None, cuts=True, vanishes=False):
+    """Do something once a connection has brought so many bytes, and then cut it, or all and for ever."""
 
     class Proxy(LossyProxy):
         def _takes_one(self):
             is_one = super()._takes_one()
             if is_one:
                 act()
+                if vanishes:
+                    self.vanish()
             return is_one and cuts
 
     with Proxy(port, after_bytes=after_bytes) as proxy:
