@@ -182,6 +182,7 @@ class LogBasedRun:
 
     def _changes_from_here(self, until: str | None) -> Iterator[Event]:
         self._mark_positions()
+        self._limits.changed = time.monotonic()  # what came while the server was away is not known yet
         self._following, self._ahead, self._begin = {}, {}, None
         placed = [each for each in self._streams if each.bookmark.position is not None]
         for each in placed:

@@ -43,7 +43,7 @@ class Log:
         """Run the tap, and the statements once it follows the log."""
         writer = threading.Thread(target=self._execute_when_followed, args=statements)
         writer.start()
-        output = self.run(idle_exit_seconds=1, **config)
+        output = self.run(idle_exit_seconds=2, **config)
         writer.join()
         return output
 
