@@ -180,11 +180,11 @@ def _while_reading(postmaster, act):
 
     def run():
         end = time.monotonic() + 60
-        while time.monotonic() < end:
-            if postmaster.execute(READING)[0][0]:
-                act()
-                return
+        watching = postmaster.connect()
+        while time.monotonic() < end and not watching.execute(READING).fetchone()[0]:
             time.sleep(0.005)
+        watching.close()
+        act()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
