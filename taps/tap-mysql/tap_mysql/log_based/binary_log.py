@@ -20,7 +20,7 @@ from tap_mysql.errors import translated, translation
 from tap_mysql.log_based.charsets import Charsets
 from tap_mysql.log_based.keys import key_condition
 from tap_mysql.log_based.log_server import GRANTS, LogPlace, LogServer, begins_before, server_id
-from tap_mysql.log_based.positions import Coordinates, FilePosition, Mark, MySQLGtid, position_from_text
+from tap_mysql.log_based.positions import Coordinates, Mark, MySQLGtid, position_from_text
 from tap_mysql.log_based.protocol import EventStream
 from tap_mysql.log_based.reading import LogReading
 from tap_mysql.log_based.shapes import TableName, TableShapes
@@ -367,21 +367,14 @@ class BinaryLog(ChangeLog):
             connection, server_id=number, is_blocking=is_blocking, heartbeat_seconds=HEARTBEAT_SECONDS
         )
 
-    def _earliest(self, positions: Sequence[Position]) -> Position:
-        kinds = {type(position) for position in positions}
-        if len(kinds) > 1 and self._log_server.is_mariadb:
-            positions = [self._as_gtids(position) for position in positions]
-        elif len(kinds) > 1:
+    @staticmethod
+    def _earliest(positions: Sequence[Position]) -> Position:
+        if len({type(position) for position in positions}) > 1:
             raise StateError(
                 "some streams' positions in the log are GTIDs and others' are files with offsets, which cannot be "
-                "compared. Set 'log_position' back, or run once with --full-refresh."
+                "compared. Run once with --full-refresh."
             )
         return functools.reduce(lambda left, right: left.lower(right), positions)
-
-    def _as_gtids(self, position: Position) -> Position:
-        if not isinstance(position, FilePosition):
-            return position
-        return LogPlace(self._query, self._log_server, by_gtid=True).at(position.at)
 
     # --- errors -------------------------------------------------------------------------------------
 

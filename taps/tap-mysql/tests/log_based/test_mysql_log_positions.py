@@ -45,22 +45,9 @@ def test_positions_by_file_go_on_over_rotated_files(items):
     assert items.records() == []
 
 
-def test_streams_with_positions_of_both_kinds_go_on_together(items):
-    items.execute("CREATE TABLE other (id INT PRIMARY KEY)")
-    items.settings["log_position"] = "file"
-    items.state = None
-    items.run()
-    by_file = items.bookmark("items")
-    items.settings["log_position"] = "gtid"
-    items.state = None
-    items.run()
-    items.state["bookmarks"][items.database.stream("items")] = {**by_file, "log_source": "gtid"}
-
-    assert items.records("INSERT INTO items VALUES (3, 'a')", "INSERT INTO other VALUES (1)") == [
-        {"id": 3, "name": "a"},
-        {"id": 1},
-    ]
-    assert items.bookmark("items")["log_position"] == items.bookmark("other")["log_position"]
+def test_positions_of_the_other_kind_are_refused(items):
+    with pytest.raises(StateError, match="--full-refresh"):
+        items.run(log_position="file")
 
 
 def test_each_stream_goes_on_from_its_own_position(items):
