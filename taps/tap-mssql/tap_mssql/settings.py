@@ -115,6 +115,8 @@ OTHER_NAMES = {"cursor_array_size": "batch_size"}
 OTHER_NAMES_SETTINGS: dict[str, dict[str, Any]] = {
     "cursor_array_size": {
         "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": 1_000_000,
         "title": "cursor_array_size (alias)",
         "description": "Another name for `batch_size`, which other taps for SQL Server use.",
     }
