@@ -89,7 +89,7 @@ def followed(database):
 def test_what_arrives_is_the_table(followed, sync, snapshots):
     if not snapshots:
         followed.execute("ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION OFF")
-    follow(followed, sync, seed=7 + snapshots, rounds=8)
+    follow(followed, sync, seed=7 + snapshots, rounds=5)
 
 
 @pytest.mark.soak
@@ -100,8 +100,8 @@ def test_what_arrives_is_the_table_after_a_hundred_runs(followed, sync, seed):
 
 def test_a_run_that_waits_for_changes_ends_when_nothing_comes_any_more(followed, sync):
     first = sync(followed, **LOG)
-    timer = threading.Timer(0.5, followed.execute, ["UPDATE dbo.t SET v = 9 WHERE id = 1"])
+    timer = threading.Timer(0.3, followed.execute, ["UPDATE dbo.t SET v = 9 WHERE id = 1"])
     timer.start()
-    out = sync(followed, state=first.state, idle_exit_seconds=2, **LOG)
+    out = sync(followed, state=first.state, idle_exit_seconds=1, **LOG)
     timer.join()
     assert [(record["id"], record["v"]) for record in out.records()] == [(1, 9)]
