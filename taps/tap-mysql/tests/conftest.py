@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -11,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pymysql
 import pytest
 
 from tap_mysql.tap import TapMySQL
@@ -102,6 +104,13 @@ def database(new_database: Callable[[], Database]) -> Iterator[Database]:
     """A new database, gone after the test."""
     made = new_database()
     yield made
+    # What a failed test left open would keep its tables from being dropped.
+    left = made.execute(
+        "SELECT id FROM information_schema.PROCESSLIST WHERE db = database() AND id <> connection_id()"
+    )
+    for (number,) in left:
+        with contextlib.suppress(pymysql.Error):  # it has just ended
+            made.execute(f"KILL CONNECTION {number}")
     made.execute(f"DROP DATABASE {made.name}")
 
 
