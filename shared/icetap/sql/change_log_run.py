@@ -110,6 +110,18 @@ class LogBasedRun:
             self._log.close()
 
     def _prepare(self) -> None:
+        """Find out where to begin; also once the run before has let go of the log."""
+        retries = self._streams[0].stream.retries()
+        while True:
+            try:
+                self._place()
+                break
+            except Exception as error:
+                if not self._tap.dialect.transient(error):
+                    raise
+                retries.wait_after(error)
+
+    def _place(self) -> None:
         self._log.open([each.followed() for each in self._streams])
         source = self._log.source_id()
         for each in self._streams:
@@ -157,11 +169,13 @@ class LogBasedRun:
         if not self._streams:
             return
         self._limits = Limits.from_config(self._tap.config)
-        until = self._log.end() if self._limits.idle_seconds is None else None
+        until: str | None = None
         retries = self._streams[0].stream.retries()
         while True:
             before = self._transactions
             try:
+                if self._limits.idle_seconds is None:
+                    until = until or self._log.end()
                 self._consume(self._changes_from_here(until))
                 break
             except Exception as error:

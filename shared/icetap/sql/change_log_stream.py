@@ -182,6 +182,7 @@ class FollowedStream:
         """
         stream = self.stream
         first = self.bookmark.position or snapshot.position
+        self.bookmark = self.bookmark.at(first)  # also for another attempt in this run
         self._declare()
         pending: dict[str, Any] | None = None
         rows = 0

@@ -136,14 +136,14 @@ def source_of() -> type[Source]:
 
 @pytest.fixture(scope="session")
 def _tight_server() -> Iterator[Postgres]:
-    options = {"max_slot_wal_keep_size": "1MB", "max_replication_slots": "1"}
+    options = {"max_slot_wal_keep_size": "1MB", "max_replication_slots": "2"}
     with postgres(options={**options, "min_wal_size": "32MB", "max_wal_size": "32MB"}) as server:
         yield server
 
 
 @pytest.fixture
 def tight_server(_tight_server: Postgres) -> Iterator[Callable[..., Source]]:
-    """Make databases on a server that keeps little of its log, and has room for one slot."""
+    """Make databases on a server that keeps little of its log, and has room for two slots."""
     made: list[Source] = []
 
     def make(*statements: str) -> Source:

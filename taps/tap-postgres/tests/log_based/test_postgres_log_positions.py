@@ -105,6 +105,33 @@ def test_an_interrupted_first_read_goes_on_and_sees_what_changed_before(log, sho
     assert "position" not in bookmark(runs[-1], "public-t")
 
 
+def test_a_first_read_that_is_tried_again_sees_what_changed_between_its_attempts(log, short, monkeypatch):
+    monkeypatch.setattr("tap_postgres.chunks.CHUNK_BYTES", 100_000)
+    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.1)
+    source = log("CREATE TABLE t (id int PRIMARY KEY, n int, pad text)")
+    source.execute(
+        "INSERT INTO t SELECT i, 0, repeat('x', 100) FROM generate_series(1, 5000) AS i", "ANALYZE t"
+    )
+    write, calls = Sender.write, []
+
+    def interrupted(self, batch):
+        calls.append(batch.num_rows)
+        if len(calls) == 3:
+            source.execute("UPDATE t SET n = 1 WHERE id <= 100", "DELETE FROM t WHERE id = 101")
+            raise RetriableError("lost")
+        return write(self, batch)
+
+    monkeypatch.setattr(Sender, "write", interrupted)
+    final = {}
+    for record in short(source.run()):
+        final.pop(record["id"], None)
+        if "gone" not in record:
+            final[record["id"]] = record["n"]
+
+    assert len(calls) > 3
+    assert final == dict(source.execute("SELECT id, n FROM t"))
+
+
 def failing_after(count, write):
     def wrapped(self, batch):
         nonlocal count

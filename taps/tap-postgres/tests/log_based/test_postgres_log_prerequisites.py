@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from icetap.columnar.sender import Sender
 from icetap.errors import ConfigurationError, StateError
 from icetap.testing.databases import postgres
 from tap_postgres.log_based.change_log import is_visible
@@ -212,9 +213,12 @@ def test_a_second_slot_for_a_new_stream_is_missing(tight_server, sync):
     source = tight_server("CREATE TABLE t (id int PRIMARY KEY)")
     run = {"replication_slot_name": "only", "streams": WHOLE}
     state = sync(source, **run).state
-    source.execute("CREATE TABLE late (id int PRIMARY KEY)")
+    source.execute(
+        "CREATE TABLE late (id int PRIMARY KEY)",
+        "SELECT pg_create_logical_replication_slot('of_others', 'pgoutput')",
+    )
 
-    with pytest.raises(ConfigurationError, match="1 of max_replication_slots = 1 are taken"):
+    with pytest.raises(ConfigurationError, match="2 of max_replication_slots = 2 are taken"):
         sync(source, state=state, **run)
 
 
@@ -240,6 +244,32 @@ def test_a_server_that_is_restarted_while_it_is_followed_is_asked_again(
 
     assert [record["id"] for record in output.records()] in ([1, 2], [1, 1, 2])
     assert "attempt 2 of" in caplog.text
+
+
+def test_a_server_that_is_restarted_during_the_first_read_is_read_on(tight_server, sync, monkeypatch):
+    monkeypatch.setattr("tap_postgres.chunks.CHUNK_BYTES", 100_000)
+    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.3)
+    source = tight_server(
+        "CREATE TABLE t (id int PRIMARY KEY, pad text)",
+        "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 5000) AS i",
+        "ANALYZE t",
+    )
+    write, calls = Sender.write, []
+
+    def restarting(self, batch):
+        calls.append(batch.num_rows)
+        if len(calls) == 2:
+            source.server.process.stop()
+            source.server.process.start()
+            source.execute("DELETE FROM t WHERE id = 1")
+        return write(self, batch)
+
+    monkeypatch.setattr(Sender, "write", restarting)
+    output = sync(source, replication_slot_name="first", streams=WHOLE)
+    living = {record["id"] for record in output.records() if record["_sdc_deleted_at"] is None}
+    gone = {record["id"] for record in output.records() if record["_sdc_deleted_at"] is not None}
+
+    assert living - gone == set(range(2, 5001))
 
 
 def test_a_server_without_a_logical_log_says_how_to_turn_it_on(sync, source_of):
