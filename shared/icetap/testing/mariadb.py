@@ -132,18 +132,6 @@ def mariadb(options: Sequence[str] = (), *, may_fetch: bool = True) -> Iterator[
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def mysql() -> Iterator[MariaDB]:
-    """Give the MySQL server that `ICETAP_TEST_MYSQL_URL` names, or skip the test: no package holds one."""
-    with real_server("MySQL") as answers:
-        address = address_from_environment("mysql")
-        if not address:
-            raise NotAvailableError("no package holds its server; give ICETAP_TEST_MYSQL_URL")
-        server = from_address(address)
-        answers(f"{_version(server)}, an address in the environment")
-        yield server
-
-
 def from_address(address: str) -> MariaDB:
     """Return the server of a URL with user and password."""
     parts = urlsplit(address)
