@@ -248,7 +248,8 @@ class Client:
 
     def _refuse(self, request: Request, answer: Answer, rule: ErrorRule) -> None:
         name = _name_of(request)
-        words = f"{self._words(answer)}. {rule.message}" if rule.message else self._words(answer)
+        text = rule.text(answer)
+        words = f"{self._words(answer)}. {text}" if text else self._words(answer)
         status = answer.status
         match rule.action:
             case "stop":
@@ -256,11 +257,9 @@ class Client:
             case "restart":
                 raise RestartPagingSignal(f"{name}: status {status}{words}")
             case "skip":
-                raise SkippedPartError(
-                    f"{name}: status {status}{words}", reason=rule.message or f"status {status}"
-                )
+                raise SkippedPartError(f"{name}: status {status}{words}", reason=text or f"status {status}")
             case "no_access" | "refresh_auth":
-                end = "" if rule.message else f". {self._advice()}"
+                end = "" if text else f". {self._advice()}"
                 raise NoAccessError(f"{name}: the API refuses the credentials (status {status}{words}){end}")
         raise RefusedRequestError(
             f"{name}: the API refuses the request (status {status}{words})", status=status

@@ -71,14 +71,18 @@ class ErrorRule:
     Args:
         when: Which answers: a `Match`, or any function of an answer.
         action: What to do.
-        message: What a person should read.
+        message: What a person should read; a function of the answer where its own words say more.
         wait: For `retry`: how many seconds the answer asks to wait, where it says so in its own way.
     """
 
     when: Callable[[Answer], bool]
     action: Action
-    message: str | None = None
+    message: str | Callable[[Answer], str | None] | None = None
     wait: Callable[[Answer], float | None] | None = None
+
+    def text(self, answer: Answer) -> str | None:
+        """Return what a person should read about an answer."""
+        return self.message(answer) if callable(self.message) else self.message
 
 
 def verdict(answer: Answer, rules: Sequence[ErrorRule]) -> ErrorRule | None:
