@@ -58,7 +58,8 @@ def followed(server, folder, lane, *, runs, seed, truncates):
         one.writer.settle()
         slot = one.pipe.tap["replication_slot_name"]
         one.writer.rows(
-            f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'"
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            f"WHERE slot_name = '{slot}' AND active_pid IS NULL"
         )
     print(one.told("the tables equal the source"))
     return one.kills
