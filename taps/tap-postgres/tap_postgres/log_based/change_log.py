@@ -6,12 +6,13 @@ import contextlib
 import functools
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, RetriableError, SkippableError
+from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.sql.change_log import ChangeLog, Event, Followed, Progress, Snapshot
 from tap_postgres.catalogue import read_types
 from tap_postgres.log_based import checks
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from tap_postgres.log_based.settings import LogSettings
 
 LOGGER = logging.getLogger("icetap.sql")
+
+FREE_SECONDS, _POLL_SECONDS = 2.0, 0.02
 
 LSN = pa.field("_sdc_lsn", pa.int64())
 """Where the commit stands in the log, as the number of a byte: the order of transactions."""
@@ -256,6 +259,17 @@ class PostgresChangeLog(ChangeLog):
             stream.stop()
             reader.close()
             self._reader = None
+            self._wait_until_free()
+
+    def _wait_until_free(self) -> None:
+        """Wait until the server has let go of the slot, so that the next run may begin at once."""
+        end = time.monotonic() + FREE_SECONDS
+        with contextlib.suppress(IcetapError):  # the server may be away
+            while time.monotonic() < end:
+                slot = self._administration.slot(self._settings.slot)
+                if slot is None or slot.active_pid is None:
+                    return
+                time.sleep(_POLL_SECONDS)
 
     def _columns_of(self, logged: list[LoggedColumn]) -> tuple[Column, ...]:
         """Return the columns of a relation message, by the table of types."""
