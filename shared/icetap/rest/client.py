@@ -375,6 +375,11 @@ class Client:
         while (seconds := self._not_before - time.monotonic()) > 0:
             self._pause(seconds)
 
+    def leave_alone(self, seconds: float) -> None:
+        """Let no request go out for so many seconds: for limits that an API tells of in its own way."""
+        with self._lock:
+            self._not_before = max(self._not_before, time.monotonic() + seconds)
+
     def _pause(self, seconds: float) -> None:
         """Sleep, and stop when the run has to."""
         until = time.monotonic() + seconds
