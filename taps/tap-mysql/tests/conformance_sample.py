@@ -46,7 +46,7 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         f"CREATE USER {database}@'%' IDENTIFIED BY '{quoted}'",
         f"GRANT SELECT ON {database}.* TO {database}@'%'",
     )
-    orders = f"{database}-orders"
+    # The names of the streams are the same in every process, as those of the tests that are made of them must be.
     return Sample(
         config={
             "host": server.host,
@@ -54,11 +54,14 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
             "user": database,
             "password": canary,
             "database": database,
-            "streams": {orders: {"lookback_seconds": 0}},
+            "streams": {
+                f"{database}-orders": {"stream_name": "orders", "lookback_seconds": 0},
+                f"{database}-customers": {"stream_name": "customers"},
+            },
         },
-        rows={orders: rows, f"{database}-customers": 2},
-        incremental=[orders],
-        metadata={orders: {"replication-method": "INCREMENTAL", "replication-key": "updated_at"}},
+        rows={"orders": rows, "customers": 2},
+        incremental=["orders"],
+        metadata={"orders": {"replication-method": "INCREMENTAL", "replication-key": "updated_at"}},
     )
 
 
@@ -71,4 +74,4 @@ def change(folder: Path) -> dict[str, list[int]]:
         "UPDATE orders SET note = 'changed', updated_at = '2026-06-01 00:00:00' WHERE id = 0",
         f"INSERT INTO orders (id, note, updated_at) VALUES ({last + 1}, 'new', '2026-06-01 00:00:01')",
     )
-    return {f"{database}-orders": [0, last + 1]}
+    return {"orders": [0, last + 1]}
