@@ -1,0 +1,456 @@
+"""A fake shop in Shopify's shape, and the sample for the conformance suite; see `icetap.testing.samples`."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from icetap.testing.api import Call, FakeApi, Reply
+from icetap.testing.samples import Sample
+from icetap.testing.subject import SECRET_CANARY
+
+VERSION = "2026-07"
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|\.\.\.|\$?\w+|[{}()\[\]:!]')
+CONDITION = re.compile(r"(\w+):(>=|<)?('[^']*'|\S+)")
+
+
+def at(seconds, *, start=None):
+    return ((start or START) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def gid(kind, number):
+    return f"gid://shopify/{kind}/{number}"
+
+
+def money(amount, currency="EUR"):
+    return {"shopMoney": {"amount": amount, "currencyCode": currency}, "presentmentMoney": None}
+
+
+def line_item(number, *, order):
+    return {
+        "id": gid("LineItem", number),
+        "quantity": 2,
+        "sku": None,
+        "variant": {"id": gid("ProductVariant", 31)},
+        "originalUnitPriceSet": money("60.25"),
+        "order": order,
+    }
+
+
+def order(number, *, lines=2, seconds=0.0, note=None, total="120.50"):
+    return {
+        "id": gid("Order", number),
+        "name": f"#{number}",
+        "note": note,
+        "tags": ["vip", 'quo"te 🎁'],
+        "test": False,
+        "createdAt": at(0),
+        "updatedAt": at(seconds),
+        "customer": {"id": gid("Customer", 1)} if number % 2 else None,
+        "currentTotalPriceSet": money(total),
+        "totalPriceSet": money(total),
+        "lineItems": [line_item(number * 1000 + i, order=number) for i in range(lines)],
+        "shippingLines": [
+            {"id": gid("ShippingLine", number), "title": "Post", "originalPriceSet": money("4.9")}
+        ],
+        "refunds": [],
+        "transactions": [{"id": gid("OrderTransaction", number), "kind": "SALE", "amountSet": money(total)}],
+        "fulfillments": [],
+        "metafields": [],
+    }
+
+
+def product(number, *, seconds=0.0):
+    return {
+        "id": gid("Product", number),
+        "title": f"Product {number}",
+        "createdAt": at(0),
+        "updatedAt": at(seconds),
+        "options": [{"id": gid("ProductOption", number), "name": "Size", "position": 1, "values": ["S"]}],
+        "variantsCount": {"count": 1},
+        "metafields": [
+            {
+                "id": gid("Metafield", number),
+                "namespace": "custom",
+                "key": "care",
+                "type": "text",
+                "value": "cold",
+            }
+        ],
+    }
+
+
+class Parser:
+    """As much of GraphQL as the tap speaks: fields, arguments, fragments."""
+
+    def __init__(self, text, variables):
+        self.tokens, self.variables = TOKENS.findall(text), variables
+
+    def document(self):
+        while self.tokens[0] != "{":
+            self.arguments() if self.tokens[0] == "(" else self.tokens.pop(0)
+        return self.selection()
+
+    def selection(self):
+        fields = []
+        self.tokens.pop(0)
+        while (token := self.tokens.pop(0)) != "}":
+            if token == "...":
+                del self.tokens[:2]
+                fields += self.selection()
+                continue
+            arguments = self.arguments() if self.tokens[0] == "(" else {}
+            fields.append((token, arguments, self.selection() if self.tokens[0] == "{" else None))
+        return fields
+
+    def arguments(self):
+        found = {}
+        self.tokens.pop(0)
+        while (name := self.tokens.pop(0)) != ")":
+            self.tokens.pop(0)
+            found[name] = self.value()
+            if self.tokens[0] == "!":
+                self.tokens.pop(0)
+        return found
+
+    def value(self):
+        token = self.tokens.pop(0)
+        if token == "[":
+            values = []
+            while self.tokens[0] != "]":
+                values.append(self.value())
+            self.tokens.pop(0)
+            return values
+        if token.startswith("$"):
+            return self.variables.get(token[1:])
+        return json.loads(token) if token.startswith('"') or token.isdigit() else token
+
+
+class Shop:
+    """The shop's objects, both of its APIs, and another server that hands out the files of bulk operations."""
+
+    def __init__(self):
+        self.api, self.files = FakeApi(), FakeApi()
+        self.roots = {
+            name: []
+            for name in (
+                *("orders", "draftOrders", "abandonedCheckouts", "customers", "products", "productVariants"),
+                *("collections", "inventoryItems", "locations", "events"),
+            )
+        }
+        self.scopes = ["read_orders", "read_all_orders"]
+        self.denied = set()
+        self.version = VERSION
+        self.operations = []
+        self.contents = {}
+        self.points = 2000.0
+        self.max_first = 250
+        self.outcomes = []
+        """How the next bulk operations end, when not well: `(status, error code)`."""
+
+        self.null_cursor = False
+        self.max_running = 5
+        self.api.route("POST", "/admin/api/{version}/graphql.json", self.graphql)
+        self.api.route(
+            "POST",
+            "/admin/oauth/access_token",
+            lambda _: {"access_token": SECRET_CANARY, "expires_in": 86399},
+        )
+        self.api.route("GET", "/admin/api/{version}/{resource}.json", self.rest)
+        self.files.route("GET", "/files/{number}", self.file)
+
+    def close(self):
+        self.api.close()
+        self.files.close()
+
+    # --- GraphQL
+
+    def graphql(self, call: Call):
+        if call.headers.get("x-shopify-access-token") != SECRET_CANARY:
+            return Reply({"errors": "[API] Invalid API key or access token"}, status=401)
+        given = call.json
+        fields = Parser(given["query"], given["variables"]).document()
+        name, arguments, selection = fields[0]
+        cost = {
+            "requestedQueryCost": 100,
+            "throttleStatus": {
+                "maximumAvailable": 2000.0,
+                "currentlyAvailable": self.points,
+                "restoreRate": 1000.0,
+            },
+        }
+        reply = {"data": None, "extensions": {"cost": cost}}
+        code = self.error(name, arguments)
+        if code:
+            reply["errors"] = [{"message": code.lower(), "extensions": {"code": code}}]
+        else:
+            reply["data"] = {name: self.answer(name, arguments, selection)}
+        return Reply(reply, headers={"X-Shopify-API-Version": self.version})
+
+    def error(self, name, arguments):
+        if self.points < 100:
+            self.points += 100
+            return "THROTTLED"
+        if name in self.denied:
+            return "ACCESS_DENIED"
+        return "MAX_COST_EXCEEDED" if (arguments.get("first") or 0) > self.max_first else None
+
+    def answer(self, name, arguments, selection):
+        if name == "currentAppInstallation":
+            return {"accessScopes": [{"handle": scope} for scope in self.scopes]}
+        if name == "bulkOperationRunQuery":
+            return self.start(arguments)
+        if name == "shop":
+            return self.resolved({"id": gid("Shop", 1), "name": "Acme", "updatedAt": at(0)}, selection)
+        if name == "node":
+            return self.node(arguments["id"], selection)
+        return self.connection(self.found(name, arguments), arguments, selection)
+
+    def found(self, name, arguments):
+        rows = self.roots[name]
+        for field, sign, text in CONDITION.findall(arguments.get("query") or ""):
+            key = re.sub(r"_(\w)", lambda match: match[1].upper(), field)
+            if sign and not text.startswith("'"):
+                continue  # the colons of a time without quotes: the condition is not understood, and ignored
+            rows = [row for row in rows if fits(row.get(key), sign, text.strip("'"))]
+        return (
+            sorted(rows, key=lambda row: row["updatedAt"])
+            if arguments.get("sortKey") == "UPDATED_AT"
+            else rows
+        )
+
+    def connection(self, rows, arguments, selection):
+        ids = [row["id"] for row in rows]
+        first = 1 + ids.index(arguments["after"]) if arguments.get("after") else 0
+        page = rows[first : first + arguments["first"]]
+        more = len(rows) > first + len(page)
+        inner = next(inner for name, _, inner in selection if name == "nodes")
+        cursor = page[-1]["id"] if page and not self.null_cursor else None
+        return {
+            "nodes": [self.resolved(row, inner) for row in page],
+            "pageInfo": {"hasNextPage": more, "endCursor": cursor},
+        }
+
+    def resolved(self, row, selection):
+        found = {}
+        for name, arguments, inner in selection:
+            value = row.get(name)
+            if inner and {"nodes", "edges"} & {field[0] for field in inner}:
+                value = self.connection(value or [], arguments, inner)
+            elif inner and isinstance(value, list):
+                value = [self.resolved(each, inner) for each in value]
+            elif inner and value is not None:
+                value = self.resolved(value, inner)
+            found[name] = value
+        return found
+
+    def node(self, wanted, selection):
+        for operation in self.operations:
+            if operation["id"] == wanted:
+                return self.polled(operation)
+        for row in self.everything():
+            if row["id"] == wanted:
+                return self.resolved(row, selection)
+        return None
+
+    def everything(self):
+        for rows in self.roots.values():
+            for row in rows:
+                yield row
+                for value in row.values():
+                    yield from (
+                        (each for each in value if isinstance(each, dict) and "id" in each)
+                        if isinstance(value, list)
+                        else ()
+                    )
+
+    # --- bulk operations
+
+    def start(self, arguments):
+        running = [each for each in self.operations if each["status"] in {"CREATED", "RUNNING"}]
+        if len(running) >= self.max_running:
+            for each in running:
+                self.polled(each)
+            return {
+                "bulkOperation": None,
+                "userErrors": [{"message": "already in progress", "code": "OPERATION_IN_PROGRESS"}],
+            }
+        number = len(self.operations) + 1
+        root, given, selection = Parser(arguments["query"], {}).document()[0]
+        rows = self.found(root, given)
+        if given.get("sortKey") and "updated_at" in (given.get("query") or ""):
+            rows = rows[::2]  # Shopify drops rows without a word
+        lines = []
+        for row in rows:
+            self.write(lines, row, selection[0][2][0][2], parent=None)
+        if arguments.get("groupObjects") != "true":
+            lines.sort(key=lambda line: "__parentId" in line)
+        self.contents[str(number)] = lines
+        operation = {
+            "id": gid("BulkOperation", number),
+            "status": "CREATED",
+            "errorCode": None,
+            "objectCount": "0",
+        }
+        operation |= {"url": None, "partialDataUrl": None, "denied": root in self.denied}
+        self.operations.append(operation)
+        return {"bulkOperation": {"id": operation["id"], "status": "CREATED"}, "userErrors": []}
+
+    def write(self, lines, row, selection, *, parent):
+        plain = [field for field in selection if not (field[2] and field[2][0][0] == "edges")]
+        lines.append(self.resolved(row, plain) | ({"__parentId": parent} if parent else {}))
+        for name, _, inner in selection:
+            if inner and inner[0][0] == "edges":
+                for each in row.get(name) or ():
+                    self.write(lines, each, inner[0][2][0][2], parent=row["id"])
+
+    def polled(self, operation):
+        number = operation["id"].rpartition("/")[2]
+        if operation["status"] == "CREATED":
+            operation["status"] = "RUNNING"
+        elif operation["status"] == "RUNNING":
+            status, code = self.outcomes.pop(0) if self.outcomes else ("COMPLETED", None)
+            lines = self.contents[number]
+            url = f"{self.files.url}/files/{number}" if lines else None
+            operation |= {"status": status, "errorCode": code, "objectCount": str(len(lines)), "url": url}
+        return dict(operation)
+
+    def file(self, call: Call):
+        if "x-shopify-access-token" in call.headers:
+            return Reply(b"the token has leaked", status=400)
+        lines = self.contents[call.groups["number"]]
+        return Reply(
+            b"".join(json.dumps(line).encode() + b"\n" for line in lines), media_type="application/jsonl"
+        )
+
+    # --- REST
+
+    def rest(self, call: Call):
+        if call.headers.get("x-shopify-access-token") != SECRET_CANARY:
+            return Reply({"errors": "[API] Invalid API key or access token"}, status=401)
+        resource = call.groups["resource"]
+        size, token = int(call.param("limit", "50")), call.param("page_info")
+        if token and set(call.params) - {"page_info", "limit", "fields"}:
+            return Reply({"errors": {"page_info": "cannot be passed with other parameters"}}, status=400)
+        rows = [rest_row(resource, row) for row in self.roots.get(resource, [])]
+        start, since = (
+            (int(token.split(":")[0]), token.split(":", 1)[1]) if token else (0, call.param("updated_at_min"))
+        )
+        if resource == "orders" and not token and call.param("status") != "any":
+            rows = []
+        kept = [row for row in rows if not since or instant(row["updated_at"]) >= instant(since)]
+        page = kept[start : start + size]
+        headers = {"X-Shopify-Shop-Api-Call-Limit": "1/40", "X-Shopify-API-Version": self.version}
+        if len(kept) > start + size:
+            url = f"{self.api.url}{call.path}?limit={size}&page_info={start + size}:{since}"
+            headers["Link"] = f'<{self.api.url}{call.path}?page_info=x>; rel="previous", <{url}>; rel="next"'
+        return Reply({resource: page}, headers=headers)
+
+
+def instant(text):
+    return datetime.fromisoformat(text)
+
+
+def rest_row(resource, row):
+    number = int(row["id"].rpartition("/")[2])
+    local = instant(row["updatedAt"]).astimezone(UTC) + timedelta(hours=1)
+    found = {
+        "id": number,
+        "admin_graphql_api_id": row["id"],
+        "updated_at": local.strftime("%Y-%m-%dT%H:%M:%S+01:00"),
+    }
+    if resource == "orders":
+        found |= {"total_price": row["totalPriceSet"]["shopMoney"]["amount"], "landing_site": "/"}
+        found["line_items"] = [
+            {"id": int(each["id"].rpartition("/")[2]), "price": "60.25", "sku": None}
+            for each in row["lineItems"]
+        ]
+    return found
+
+
+def fits(value, sign, text):
+    if value is None:
+        return False
+    if not sign:
+        return str(value).lower() == text.lower()
+    value, bound = instant(value), instant(text)
+    return value >= bound if sign == ">=" else value < bound
+
+
+# --- the sample
+
+_SHOPS: dict[Path, Shop] = {}
+HOUR = 3600
+
+
+def make(folder: Path, *, rows: int, canary: str) -> Sample:
+    """Orders with two lines each, some products, and one location; nothing else."""
+    shop = _SHOPS[folder] = Shop()
+    step = HOUR / max(rows, 1)
+    shop.roots["orders"] = [
+        order(1 + i, seconds=round(i * step), note=canary if i == 0 else None) for i in range(rows)
+    ]
+    shop.roots["products"] = [product(1 + i, seconds=i) for i in range(3)]
+    shop.roots["locations"] = [
+        {"id": gid("Location", 1), "name": "Porto", "isActive": True, "updatedAt": at(0)}
+    ]
+    return Sample(
+        config=settings(shop, page_size=250),
+        rows={
+            **dict.fromkeys(EMPTY, 0),
+            "orders": rows,
+            "order_line_items": 2 * rows,
+            "order_transactions": rows,
+            "products": 3,
+            "product_metafields": 3,
+            "locations": 1,
+            "shop": 1,
+        },
+        incremental=["orders", "products"],
+        api=shop.api,
+        # Scopes; 19 streams by bulk operations; refunds and fulfillments by pages of orders; locations and the shop.
+        # Then: scopes; 19 streams by one page; three of them look for deletions; what cannot be filtered as before.
+        requests=(1 + 19 * 3 + 2 * max(1, -(-rows // 250)) + 2, 1 + 19 + 3 + 2 * 3 + 2),
+    )
+
+
+EMPTY = (
+    *(
+        "order_refunds",
+        "fulfillments",
+        "draft_orders",
+        "abandoned_checkouts",
+        "customers",
+        "product_variants",
+    ),
+    *("collections", "collection_products", "inventory_items", "inventory_levels", "variant_metafields"),
+    *("order_metafields", "customer_metafields", "collection_metafields", "events", "deleted_records"),
+)
+
+
+def settings(shop, **more):
+    return {
+        "shop_domain": "acme",
+        "access_token": SECRET_CANARY,
+        "api_url": shop.api.url,
+        "api_version": VERSION,
+        "lookback_seconds": 0,
+        "bulk_poll_seconds": 0.01,
+        "timeout_seconds": 30,
+        **more,
+    }
+
+
+def change(folder: Path) -> dict[str, list[int]]:
+    """Change the first order and product and add one of each."""
+    shop = _SHOPS[folder]
+    changed = {}
+    for name, made in (("orders", order), ("products", product)):
+        rows = shop.roots[name]
+        now = (datetime.now(UTC) - START).total_seconds()
+        new = len(rows) + 1
+        rows[0] = made(1, seconds=now)
+        rows.append(made(new, seconds=now + 1))
+        changed[name] = [1, new]
+    return changed
