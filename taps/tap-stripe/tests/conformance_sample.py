@@ -1,0 +1,322 @@
+"""A fake in Stripe's shape: lists newest first, events for 30 days, lists inside of objects cut after ten."""
+
+import math
+import time
+from pathlib import Path
+
+from icetap.testing.api import Call, FakeApi, Reply
+from icetap.testing.samples import Sample
+from icetap.testing.subject import SECRET_CANARY
+
+OWN = "acct_own"
+KEPT_SECONDS = 30 * 86400
+EMBEDDED = 10
+START = 1_767_225_600
+"""2026-01-01T00:00:00Z."""
+
+PATHS = {
+    "charge": "charges",
+    "customer": "customers",
+    "subscription": "subscriptions",
+    "invoice": "invoices",
+    "invoiceitem": "invoiceitems",
+    "invoice_payment": "invoice_payments",
+    "payout": "payouts",
+    "balance_transaction": "balance_transactions",
+    "dispute": "disputes",
+    "product": "products",
+    "price": "prices",
+    "plan": "plans",
+    "coupon": "coupons",
+    "promotion_code": "promotion_codes",
+    "refund": "refunds",
+    "payment_intent": "payment_intents",
+    "setup_intent": "setup_intents",
+    "credit_note": "credit_notes",
+    "checkout.session": "checkout/sessions",
+    "subscription_schedule": "subscription_schedules",
+    "transfer": "transfers",
+    "topup": "topups",
+    "application_fee": "application_fees",
+    "review": "reviews",
+    "radar.early_fraud_warning": "radar/early_fraud_warnings",
+    "tax_rate": "tax_rates",
+    "shipping_rate": "shipping_rates",
+    "file": "files",
+    "file_link": "file_links",
+    "event": "events",
+}
+CHILD_LISTS = {
+    "invoice": ("lines", "line_item", "/v1/invoices/{}/lines"),
+    "credit_note": ("lines", "credit_note_line_item", "/v1/credit_notes/{}/lines"),
+    "subscription": ("items", "subscription_item", "/v1/subscription_items?subscription={}"),
+    "transfer": ("reversals", "transfer_reversal", "/v1/transfers/{}/reversals"),
+}
+
+
+class RefusalError(Exception):
+    """An answer with an error in Stripe's shape."""
+
+    def __init__(self, status: int, message: str, **more: str) -> None:
+        super().__init__(message)
+        error = {"type": "invalid_request_error", "message": message, **more}
+        self.reply = Reply({"error": error}, status=status)
+
+
+class FakeStripe:
+    """Objects and events of several accounts."""
+
+    def __init__(self) -> None:
+        self.api = FakeApi()
+        self.accounts: dict[str, dict[str, dict[str, dict]]] = {}
+        self.children: dict[str, list[dict]] = {}
+        self.denied: set[str] = set()
+        """Objects that the key may not read."""
+
+        self._events = 0
+        self._found: dict[tuple, tuple[list[dict], dict[str, int]]] = {}
+        """Lists that were asked for since the last change, with their objects' places."""
+
+        for kind, path in PATHS.items():
+            self._route(f"/v1/{path}", lambda call, kind=kind: self._list(kind, call))
+            self._route(f"/v1/{path}/{{id}}", lambda call, kind=kind: self._retrieve(kind, call))
+        for kind, (name, _, path) in CHILD_LISTS.items():
+            if "?" not in path:
+                route = path.format("{id}")
+                self._route(
+                    route,
+                    lambda call, kind=kind, name=name: self._paged(
+                        self.children[call.groups["id"]], call=call
+                    ),
+                )
+        self._route(
+            "/v1/subscription_items",
+            lambda call: self._paged(self.children[call.param("subscription")], call=call),
+        )
+        self._route("/v1/checkout/sessions/{id}/line_items", self._session_lines)
+        self._route("/v1/account", lambda _: {"id": OWN, "object": "account"})
+        self._route(
+            "/v1/accounts",
+            lambda call: self._paged([{"id": name} for name in self.accounts if name != OWN], call=call),
+        )
+
+    # --- what a test does ---------------------------------------------------------------------------
+
+    def put(self, kind: str, key: str, *, event: str | None = None, account: str = OWN, **fields) -> dict:
+        """Keep an object; with `event`, tell of it as it is now."""
+        objects = self.accounts.setdefault(account, {}).setdefault(kind, {})
+        known = objects.get(key) or {
+            "id": key,
+            "object": kind,
+            "created": int(time.time()),
+        }
+        objects[key] = {**known, **fields}
+        self._found.clear()
+        if event:
+            self.tell(event, objects[key], account=account)
+        return objects[key]
+
+    def tell(self, event: str, payload: dict, *, account: str = OWN, at: int | None = None) -> None:
+        """Keep an event."""
+        self._events += 1
+        created = at or int(time.time())
+        self.put(
+            "event",
+            f"evt_{self._events}",
+            account=account,
+            created=created,
+            type=event,
+            api_version="2022-11-15",
+            data={"object": dict(payload)},
+        )
+
+    def delete(self, kind: str, key: str, *, event: str, account: str = OWN) -> None:
+        """Take an object away, and tell."""
+        self.tell(event, self.accounts[account][kind].pop(key), account=account)
+        self._found.clear()
+
+    def give_children(self, kind: str, key: str, count: int, *, account: str = OWN) -> None:
+        """Give an object a list of children; it embeds the first ten of them."""
+        name, child, path = CHILD_LISTS[kind]
+        found = [{"id": f"{key}_{number}", "object": child} for number in range(count)]
+        self.children[key] = found
+        embedded = {
+            "object": "list",
+            "has_more": count > EMBEDDED,
+            "url": path.format(key),
+            "data": found[:EMBEDDED],
+        }
+        self.put(kind, key, account=account, **{name: embedded})
+
+    # --- what Stripe answers ------------------------------------------------------------------------
+
+    def _route(self, path: str, answer) -> None:
+        def checked(call: Call) -> object:
+            if call.headers.get("authorization") != f"Bearer {SECRET_CANARY}":
+                return Reply({"error": {"message": "Invalid API Key provided"}}, status=401)
+            if not call.headers.get("stripe-version"):
+                return Reply({"error": {"message": "no version was asked for"}}, status=400)
+            try:
+                return answer(call)
+            except RefusalError as refusal:
+                return refusal.reply
+
+        self.api.route("GET", path, checked)
+
+    def _objects(self, kind: str, call: Call) -> dict[str, dict]:
+        if kind in self.denied:
+            raise RefusalError(
+                403,
+                f"The provided key 'rk_test_{'*' * 99}abcd' does not have the required permissions for this endpoint on "
+                f"account '{OWN}'. Having the 'rak_{kind}_read' permission would allow this request to continue.",
+            )
+        return self.accounts.get(call.headers.get("stripe-account", OWN), {}).get(kind, {})
+
+    def _list(self, kind: str, call: Call) -> object:
+        bounds = {
+            name: int(call.param(f"created[{name}]"))
+            for name in ("gte", "lt")
+            if f"created[{name}]" in call.params
+        }
+        types = call.params.get("types[]", [])
+        if len(types) > 20:
+            raise RefusalError(400, "at most 20 types")
+        objects = self._objects(kind, call)
+        asked = (kind, call.headers.get("stripe-account"), *bounds.items(), *types, call.param("status"))
+        if asked in self._found:
+            return self._paged(*self._found[asked], call=call)
+        oldest = time.time() - KEPT_SECONDS if kind == "event" else 0
+        found = [
+            one
+            for one in objects.values()
+            if one["created"] >= max(bounds.get("gte", 0), oldest)
+            and one["created"] < bounds.get("lt", math.inf)
+            and (not types or one["type"] in types)
+            and (kind != "subscription" or call.param("status") == "all" or one.get("status") != "canceled")
+        ]
+        # Python's sort is stable: what came last within a second is the newest.
+        found.reverse()
+        found.sort(key=lambda one: -one["created"])
+        self._found[asked] = found, _places(found)
+        return self._paged(*self._found[asked], call=call)
+
+    def _paged(self, found: list[dict], places: dict[str, int] | None = None, *, call: Call) -> object:
+        size = int(call.param("limit", "10"))
+        if not 1 <= size <= 100:
+            raise RefusalError(400, "This value must be less than or equal to 100 (currently it is more).")
+        begin = 0
+        if after := call.param("starting_after"):
+            places = _places(found) if places is None else places
+            if after not in places:
+                raise RefusalError(
+                    400, f"No such object: '{after}'", code="resource_missing", param="starting_after"
+                )
+            begin = places[after] + 1
+        page = found[begin : begin + size]
+        return {
+            "object": "list",
+            "url": call.path,
+            "has_more": begin + size < len(found),
+            "data": [_shown(one) for one in page],
+        }
+
+    def _retrieve(self, kind: str, call: Call) -> object:
+        found = self._objects(kind, call).get(call.groups["id"])
+        if found is None and kind == "customer":
+            return {"id": call.groups["id"], "object": kind, "deleted": True}
+        if found is None:
+            raise RefusalError(
+                404, f"No such {kind}: '{call.groups['id']}'", code="resource_missing", param="id"
+            )
+        return _shown(found)
+
+    def _session_lines(self, call: Call) -> object:
+        if call.groups["id"] == "cs_old":
+            raise RefusalError(404, "This session is too old", code="resource_missing")
+        return self._paged([{"id": "li_1", "object": "item", "amount_total": 5}], call=call)
+
+
+def _shown(one: dict) -> dict:
+    """An invoice item calls its time of creation otherwise."""
+    if one.get("object") != "invoiceitem":
+        return one
+    return {("date" if name == "created" else name): value for name, value in one.items()}
+
+
+def _places(found: list[dict]) -> dict[str, int]:
+    return {one["id"]: place for place, one in enumerate(found)}
+
+
+_FAKES: dict[Path, FakeStripe] = {}
+OTHERS = 2
+
+
+def make(folder: Path, *, rows: int, canary: str) -> Sample:
+    """Charges, and two of each other kind of object; nothing happened since."""
+    fake = _FAKES[folder] = FakeStripe()
+    for number in range(rows):
+        fake.put(
+            "charge",
+            f"ch_{number}",
+            created=START + number,
+            amount=2000 + number,
+            currency="usd",
+            description=canary if number == 0 else None,
+            billing_details={"email": None, "name": f"Ada {number}", "address": {"city": "Graz"}},
+            metadata={"order": str(number)},
+        )
+    for kind in PATHS:
+        for number in range(OTHERS if kind not in {"charge", "event"} else 0):
+            fake.put(kind, f"{kind}_{number}", created=START + number)
+    for kind in CHILD_LISTS:
+        for number in range(OTHERS):
+            fake.give_children(kind, f"{kind}_{number}", 3)
+    return Sample(
+        config={
+            "api_key": SECRET_CANARY,
+            "base_url": fake.api.url,
+            "requests_per_second": 1000,
+            "timeout_seconds": 30,
+        },
+        rows=_rows(rows),
+        incremental=["charges", "customers", "products"],
+        api=fake.api,
+        requests=_requests(rows),
+    )
+
+
+def _rows(charges: int) -> dict[str, int]:
+    own = {path.replace("radar/", "").replace("/", "_"): OTHERS for path in PATHS.values()}
+    own["invoice_items"] = own.pop("invoiceitems")
+    lists = ("invoice_line_items", "credit_note_line_items", "subscription_items", "transfer_reversals")
+    return {
+        **own,
+        "charges": charges,
+        "events": 0,
+        **dict.fromkeys(lists, OTHERS * 3),
+        "checkout_session_line_items": OTHERS,
+        "payout_balance_transactions": OTHERS * OTHERS,
+    }
+
+
+def _requests(charges: int) -> tuple[int, int]:
+    """A list each and one for each parent without embedded children; then the events, and the list of new objects."""
+    without_events = ("balance_transactions", "files", "events")
+    full = ("shipping_rates", "file_links")
+    streams = len(PATHS)
+    first = streams - 1 + max(1, math.ceil(charges / 100)) + 2 * OTHERS
+    return first, 2 * (streams - len(without_events) - len(full)) + len(without_events) + len(full)
+
+
+def change(folder: Path) -> dict[str, list[str]]:
+    """Change the oldest of some objects, and add one."""
+    fake = _FAKES[folder]
+    changed = {
+        "charges": ("charge", "ch_0", "charge.refunded", "charge.succeeded"),
+        "customers": ("customer", "customer_0", "customer.updated", "customer.created"),
+        "products": ("product", "product_0", "product.updated", "product.created"),
+    }
+    for kind, key, updated, created in changed.values():
+        fake.put(kind, key, event=updated, description="changed")
+        fake.put(kind, f"{kind}_new", event=created, description="new")
+    return {stream: [key, f"{kind}_new"] for stream, (kind, key, _, _) in changed.items()}

@@ -1,0 +1,259 @@
+"""What the tap brings from a fake in Stripe's shape: changes, deletes, whole lists, accounts, and words for missing rights."""
+
+import copy
+import functools
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from icetap.connectors import connector_named, find_connectors
+from icetap.testing.in_process import discover, run_tap
+from icetap.testing.samples import load_sample
+from icetap.testing.subject import SECRET_CANARY
+from tap_stripe.streams import STREAMS
+from tap_stripe.tap import API_VERSION, TapStripe
+
+SAMPLE = load_sample(connector_named("tap-stripe", find_connectors(Path(__file__).parent)))
+OLD = SAMPLE.START
+
+
+@functools.cache
+def catalog_of(is_platform):
+    """The streams are declared, so discovery asks nobody."""
+    return discover(TapStripe, {"api_key": "sk_none", "include_connected_accounts": is_platform})
+
+
+class Account:
+    """A fake account and a tap that reads it."""
+
+    def __init__(self) -> None:
+        self.stripe = SAMPLE.FakeStripe()
+        self.config = {
+            "api_key": SECRET_CANARY,
+            "base_url": self.stripe.api.url,
+            "requests_per_second": 1000,
+            "max_retries": 0,
+        }
+
+    def read(self, *streams: str, state=None, **settings):
+        config = {**self.config, **settings}
+        catalog = copy.deepcopy(catalog_of(bool(settings.get("include_connected_accounts"))))
+        for entry in catalog["streams"]:
+            if entry["tap_stream_id"] not in streams:
+                for one in entry["metadata"]:
+                    one["metadata"]["selected"] = False
+        before = len(self.stripe.api.calls)
+        done = run_tap(TapStripe, config, catalog=catalog, state=state)
+        self.asked = self.stripe.api.calls[before:]
+        return done
+
+
+@pytest.fixture
+def account():
+    found = Account()
+    yield found
+    found.stripe.api.close()
+
+
+def test_an_old_object_that_changed_comes_once_as_it_is_now(account):
+    account.stripe.put("charge", "ch_1", created=OLD, amount=100, amount_refunded=0)
+    first = account.read("charges").good()
+    for refunded in (10, 20):
+        account.stripe.put("charge", "ch_1", event="charge.refunded", amount_refunded=refunded)
+    account.stripe.put("charge", "ch_1", amount_refunded=30)
+
+    second = account.read("charges", state=first.state).good()
+
+    assert [(one["id"], one["amount_refunded"]) for one in second.records("charges")] == [("ch_1", 30)]
+    assert [call.path for call in account.asked] == ["/v1/events", "/v1/charges", "/v1/charges/ch_1"]
+
+
+def test_a_dispute_brings_its_charge_again(account):
+    account.stripe.put("charge", "ch_1", created=OLD, disputed=False)
+    first = account.read("charges").good()
+    account.stripe.put("charge", "ch_1", disputed=True)
+    account.stripe.put("dispute", "dp_1", event="charge.dispute.created", charge="ch_1")
+
+    second = account.read("charges", state=first.state).good()
+
+    assert [one["disputed"] for one in second.records("charges")] == [True]
+
+
+def test_a_deleted_object_comes_marked_with_what_it_was(account):
+    account.stripe.put("customer", "cus_1", created=OLD, email="ada@example.org")
+    first = account.read("customers").good()
+    account.stripe.delete("customer", "cus_1", event="customer.deleted")
+
+    second = account.read("customers", state=first.state).good()
+
+    (gone,) = second.records("customers")
+    assert gone["email"] == "ada@example.org"
+    assert gone["_sdc_deleted_at"] is not None
+    assert gone["created"] == "2026-01-01T00:00:00Z"
+
+
+def test_an_object_that_is_gone_before_its_event_is_read_comes_marked(account):
+    account.stripe.put("customer", "cus_1", created=OLD)
+    first = account.read("customers").good()
+    account.stripe.put("customer", "cus_1", event="customer.updated", email="ada@example.org")
+    del account.stripe.accounts[SAMPLE.OWN]["customer"]["cus_1"]
+
+    (gone,) = account.read("customers", state=first.state).good().records("customers")
+
+    assert (gone["email"], gone["_sdc_deleted_at"] is not None) == ("ada@example.org", True)
+
+
+def test_a_cancelled_subscription_is_no_deleted_one(account):
+    account.stripe.put("subscription", "sub_1", created=OLD, status="active")
+    first = account.read("subscriptions").good()
+    account.stripe.put("subscription", "sub_1", event="customer.subscription.deleted", status="canceled")
+
+    (found,) = account.read("subscriptions", state=first.state).good().records("subscriptions")
+    again = account.read("subscriptions").good().records("subscriptions")
+
+    assert found["status"] == "canceled"
+    assert "_sdc_deleted_at" not in found
+    assert [one["status"] for one in again] == ["canceled"], "a first run leaves cancelled ones out"
+
+
+def test_lists_inside_of_objects_are_read_to_their_end_and_their_rows_too(account):
+    account.stripe.put("invoice", "in_1", created=OLD)
+    account.stripe.give_children("invoice", "in_1", 230)
+    account.stripe.put("subscription", "sub_1", created=OLD)
+    account.stripe.give_children("subscription", "sub_1", 25)
+
+    done = account.read("invoices", "invoice_line_items", "subscription_items").good()
+
+    assert len(done.records("invoices")[0]["lines"]["data"]) == 230
+    assert len({one["id"] for one in done.records("invoice_line_items")}) == 230
+    assert {one["invoice"] for one in done.records("invoice_line_items")} == {"in_1"}
+    assert len({one["id"] for one in done.records("subscription_items")}) == 25
+
+
+@pytest.mark.parametrize("hydrated", [True, False], ids=["asked for anew", "the event's copy"])
+def test_fields_that_versions_move_are_filled(account, hydrated):
+    parent = {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}}
+    account.stripe.put("invoice", "in_0", created=OLD)
+    first = account.read("invoices").good()
+    account.stripe.put("invoice", "in_0", event="invoice.paid", parent=parent, amount_paid=3)
+
+    second = account.read("invoices", state=first.state, hydrate_events=hydrated).good()
+
+    assert [(one["subscription"], one["amount_paid"]) for one in second.records("invoices")] == [("sub_1", 3)]
+    assert len(account.asked) == (3 if hydrated else 2)
+
+
+def test_the_version_goes_with_every_request(account):
+    account.stripe.put("charge", "ch_1", event="charge.updated")
+
+    account.read("charges").good()
+
+    assert {call.headers["stripe-version"] for call in account.asked} == {API_VERSION}
+
+
+def test_a_missing_right_is_named_and_no_part_of_the_key_is(account):
+    account.stripe.denied = {"subscription"}
+
+    done = account.read("subscriptions")
+
+    assert "rak_subscription_read" in str(done.error)
+    assert "'api_key'" in str(done.error)
+    assert "***" not in str(done.error) + done.log
+
+
+def test_without_the_right_to_events_recent_objects_come_again_with_a_warning(account):
+    recent = int(time.time()) - 5 * 86400
+    account.stripe.put("charge", "ch_1", created=recent, amount=1)
+    first = account.read("charges").good()
+    account.stripe.put("charge", "ch_1", event="charge.updated", amount=2)
+    account.stripe.denied = {"event"}
+
+    second = account.read("charges", state=first.state).good()
+
+    assert [one["amount"] for one in second.records("charges")] == [2]
+    assert "rak_event_read" in second.log
+    assert "changes and deletes cannot be seen" in second.log
+
+
+def test_a_state_older_than_the_events_reads_everything_again(account):
+    account.stripe.put("charge", "ch_1", created=OLD)
+    first = account.read("charges").good()
+    state = first.state
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    state["bookmarks"]["charges"]["replication_key_value"] = long_ago.isoformat()
+
+    second = account.read("charges", state=state).good()
+
+    assert [one["id"] for one in second.records("charges")] == ["ch_1"]
+    assert "Reading everything again" in second.log
+    assert second.state["bookmarks"]["charges"] != state["bookmarks"]["charges"]
+
+
+def test_a_first_run_that_was_cut_off_goes_on_and_learns_what_changed_meanwhile(account):
+    start = datetime.now(UTC) - timedelta(days=75)
+    for days in (1, 40, 70):
+        account.stripe.put("charge", f"ch_{days}", created=int(time.time()) - days * 86400, amount=1)
+    whole = account.read("charges", start_date=start.isoformat()).good()
+    states = [one["value"]["bookmarks"].get("charges", {}) for one in whole.of_type("STATE")]
+    half = next(state for state in states if "read_until" in state)
+    account.stripe.put("charge", "ch_70", event="charge.updated", amount=2)
+
+    rest = account.read(
+        "charges", state={"bookmarks": {"charges": half}}, start_date=start.isoformat()
+    ).good()
+
+    assert [one["id"] for one in rest.records("charges")] == ["ch_40", "ch_1", "ch_70"]
+    assert "read_until" not in rest.state["bookmarks"]["charges"]
+
+
+def test_connected_accounts_are_read_each_from_its_own_place(account):
+    one = account.stripe
+    one.put("product", "gold", created=OLD, description="own")
+    one.put("product", "gold", created=OLD, description="theirs", account="acct_2")
+    first = account.read("products", include_connected_accounts=True).good()
+    one.put("product", "gold", created=OLD, description="late", account="acct_3")
+    one.put("product", "gold", event="product.updated", description="new", account="acct_2")
+
+    second = account.read("products", include_connected_accounts=True, state=first.state).good()
+
+    def found(done):
+        return [(each["account_id"], each["description"]) for each in done.records("products")]
+
+    assert found(first) == [("acct_own", "own"), ("acct_2", "theirs")]
+    assert found(second) == [("acct_2", "new"), ("acct_3", "late")]
+    assert first.of_type("SCHEMA")[0]["key_properties"] == ["account_id", "id"]
+
+
+def test_one_connected_account_can_be_read_instead(account):
+    account.stripe.put("product", "gold", created=OLD, account="acct_2")
+
+    done = account.read("products", account_id="acct_2").good()
+
+    assert [one["id"] for one in done.records("products")] == ["gold"]
+    assert "account_id" not in done.records("products")[0]
+
+
+def test_money_keeps_every_digit(account):
+    account.stripe.put(
+        "price", "p_1", created=OLD, unit_amount=9_007_199_254_740_993, unit_amount_decimal="0.123456789012"
+    )
+
+    (found,) = account.read("prices").good().records("prices")
+
+    assert (found["unit_amount"], found["unit_amount_decimal"]) == (9_007_199_254_740_993, "0.123456789012")
+
+
+def test_children_that_stripe_has_forgotten_are_counted_and_skipped(account):
+    account.stripe.put("checkout.session", "cs_old", created=OLD)
+    account.stripe.put("checkout.session", "cs_new", created=OLD + 1)
+
+    done = account.read("checkout_session_line_items").good()
+
+    assert [one["checkout_session"] for one in done.records("checkout_session_line_items")] == ["cs_new"]
+    assert "1 parts skipped" in done.log
+
+
+def test_no_stream_asks_for_more_kinds_of_events_than_allowed():
+    assert [one.name for one in STREAMS if len(getattr(one, "events", ())) > 20] == []
