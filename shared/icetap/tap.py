@@ -140,7 +140,10 @@ class IcetapTap(Tap, abc.ABC):
     @override
     def setup_mapper(self) -> None:
         super().setup_mapper()
-        mask_streams(self)
+        masked = mask_streams(self)
+        for stream in self.streams.values():
+            if isinstance(stream, ColumnarStream):
+                stream.masked_names |= masked.get(stream.name, frozenset())
 
     @staticmethod
     def masks_itself(stream: Stream) -> bool:
@@ -211,6 +214,9 @@ class IcetapTap(Tap, abc.ABC):
         self._reset_state_progress_markers()
         self._set_compatible_replication_methods()
         self._refuse_missing_streams()
+        for stream in self.streams.values():
+            if isinstance(stream, ColumnarStream):
+                stream.forget_hidden_position()
         self.write_state()
         for stream in self.streams.values():
             if isinstance(stream, ColumnarStream):

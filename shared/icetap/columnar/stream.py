@@ -172,11 +172,25 @@ class ColumnarStream(Stream, abc.ABC):
 
         The position of an unfinished read that a mask hides stays out of it: such a read begins again.
         """
-        position = bookmark.get("position")
-        if isinstance(position, Mapping) and not self.hidden_sources.isdisjoint(position):
+        if self._tells_hidden(bookmark):
+            self.forget_hidden_position()
             return
         found = {PERSONAL_COLUMNS: sorted(self.personal)} if self.personal else {}
         self.tap_state.setdefault("bookmarks", {})[self.name] = copy.deepcopy({**bookmark, **found})
+
+    def forget_hidden_position(self) -> None:
+        """Take the position of a key that is masked by now out of the bookmark of an earlier run: its read begins again.
+
+        Before the first STATE, by which the loader knows that nothing is left out.
+        """
+        given = self.tap_state.get("bookmarks", {}).get(self.name) or {}
+        if self._tells_hidden(given):
+            kept = {name: given[name] for name in ("version", PERSONAL_COLUMNS) if name in given}
+            self.tap_state["bookmarks"][self.name] = kept
+
+    def _tells_hidden(self, bookmark: Mapping[str, Any]) -> bool:
+        position = bookmark.get("position")
+        return isinstance(position, Mapping) and not self.hidden_sources.isdisjoint(position)
 
     @property
     def hidden_sources(self) -> frozenset[str]:

@@ -420,9 +420,11 @@ class SQLStream(ColumnarStream):
             DataError: Always.
         """
         findings = self.dialect.refused_values(connection, selection)
+        # A place is a key as well, and a mask may hide it; before the first rows some are not known yet.
+        is_told = not self.masks_by_sample and self.hidden_sources.isdisjoint(self.table.position)
         parts = [
             f"column '{column.name}' ({column.native_type or 'no declared type'}) holds {count} {found} values"
-            + (f", the first at {where}" if where else "")
+            + (f", the first at {where}" if where and is_told else "")
             for column, count, found, where in findings
         ]
         found = "; ".join(parts) or "a value has another type than its column's"

@@ -84,6 +84,35 @@ def test_a_hidden_key_is_in_no_bookmark(sync, people):
     assert not [email for email in EMAILS if email in json.dumps(output.of("STATE"), default=str)]
 
 
+@pytest.mark.parametrize(
+    "settings", [{"masks": MASKS}, {"mask_new_personal_columns": "hash"}], ids=["mask", "default"]
+)
+def test_a_key_that_is_masked_now_leaves_the_bookmark_of_a_run_that_was_cut_before(sync, people, settings):
+    bookmark = {"version": 7, "position": {"email": EMAILS[250]}}
+
+    output = sync(people, state={"bookmarks": {"people": bookmark}}, mask_key=KEY, **settings)
+
+    assert len(output.records("people")) == len(EMAILS)
+    assert [state for state in output.of("STATE") if "canary" in json.dumps(state, default=str)] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"masks": {"cards": {"number": "hash"}}}, {"mask_new_personal_columns": "hash"}],
+    ids=["mask", "default"],
+)
+def test_an_error_does_not_tell_the_key_of_a_row_where_it_is_masked(command, database, settings):
+    path = database(
+        "CREATE TABLE cards (number INTEGER PRIMARY KEY, n INTEGER)", {"cards": [(4111111111111111, "x")]}
+    )
+
+    done = command(database=str(path), mask_key=KEY, **settings)
+
+    assert done.returncode == 3
+    assert b"column 'n' (INTEGER) holds 1 text values" in done.stderr
+    assert b"4111" not in done.stderr + done.stdout
+
+
 def test_stream_maps_see_masked_values(sync, people):
     output = sync(
         people,

@@ -49,14 +49,17 @@ class MaskedMap:
         return getattr(self._inner, name)
 
 
-def mask_streams(tap: IcetapTap) -> None:
+def mask_streams(tap: IcetapTap) -> dict[str, frozenset[str]]:
     """Check the masks of a tap against its streams, and let its dict streams and stream maps apply them.
+
+    Return the columns of which something is masked, by stream.
 
     Raises:
         ConfigurationError: For a mask that matches nothing or does not fit its column.
     """
     if tap.masks.rules:
         refuse_unmatched(tap.masks, _known_streams(tap))
+    masked = {}
     for stream in tap.streams.values():
         if not stream.selected:
             continue
@@ -67,6 +70,7 @@ def mask_streams(tap: IcetapTap) -> None:
             report(personal, tap.masks, stream=stream.name)
         if plan is None:
             continue
+        masked[stream.name] = plan.names
         selected = get_selected_schema(stream.name, stream.schema, stream.mask)
         tap.mapper.register_raw_stream_schema(
             stream.name, masked_jsonschema(selected, plan), stream.primary_keys
@@ -82,6 +86,7 @@ def mask_streams(tap: IcetapTap) -> None:
                 each if isinstance(each, RemoveRecordTransform) else _masked(each, plan, columns)
                 for each in tap.mapper.stream_maps[stream.name]
             ]
+    return masked
 
 
 def _keep_out_of_state(stream: Stream, plan: Plan) -> None:
