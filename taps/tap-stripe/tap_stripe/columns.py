@@ -91,11 +91,7 @@ def _object(given: dict[str, Any], schemas: dict[str, Any], *, level: int) -> di
     is_list = {"data", "has_more", "url"} <= set(fields)
     if is_list or not fields or level > _MAX_LEVEL or len(fields) > MAX_FIELDS:
         return {"type": ["object", _NULL]}
-    inner = {
-        name: _column(one, schemas, level=level + 1)
-        for name, one in sorted(fields.items())
-        if name != "object"
-    }
+    inner = {name: _column(one, schemas, level=level + 1) for name, one in sorted(fields.items())}
     return {"type": ["object", _NULL], "properties": inner}
 
 
