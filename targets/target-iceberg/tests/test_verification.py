@@ -81,6 +81,16 @@ def test_each_kind_of_difference_is_found_and_named(lake, singer):
     assert not one.is_equal
 
 
+def test_columns_with_the_names_of_the_comparison_s_own_are_compared(lake, singer):
+    names = {name: {"type": "string"} for name in ("k", "h", "c0", "rows", "is_late")}
+    schema = singer.schema(properties={"id": {"type": "integer"}, **names})
+    row = {"id": 1, **dict.fromkeys(names, "a")}
+    lake.ok([schema, singer.record(row)])
+
+    assert only(verify(lake, schema, singer.record(row))).is_equal
+    assert found(only(verify(lake, schema, singer.record({**row, "k": "b"})))) == [("different", 1, ["k"])]
+
+
 def test_without_keys_rows_are_compared_with_their_number(lake, singer):
     schema = singer.schema(keys=[])
     rows = [singer.record({"id": number % 10, "name": "x"}) for number in range(30)]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from target_iceberg.settings import StreamSettings
 
 _OF_THE_RUN = RUN_COLUMNS | {field.name for field in metadata.FIELDS}
+_KEY_NUMBER = "\x00key"  # beside columns of any name that a source may have
 _KEPT_ROWS = 10_000
 _KEPT_BYTES = 32 * 2**20
 _PROGRESS_SECONDS = 10.0
@@ -245,7 +246,7 @@ class StreamCheck(StreamLoad):
         if not len(places):
             return
         key = numbers.column("k").combine_chunks().take(places)
-        kept = rows.take(places).append_column("k", key)
+        kept = rows.take(places).append_column(_KEY_NUMBER, key)
         self._kept.append(kept)
         self._kept_rows += kept.num_rows
         self._kept_bytes += kept.nbytes
@@ -291,9 +292,11 @@ class StreamCheck(StreamLoad):
             found.notes.append(
                 f"column {column} is left out by 'schema_policy: discard', and was not compared"
             )
-        schema = pa.schema([*columns, pa.field("k", pa.uint64())])
+        schema = pa.schema([*columns, pa.field(_KEY_NUMBER, pa.uint64())])
         source = pa.Table.from_batches(self._kept, schema=schema)
-        wanted = self._comparison.examples(self._bench.limit, at_hand=source.column("k").combine_chunks())
+        wanted = self._comparison.examples(
+            self._bench.limit, at_hand=source.column(_KEY_NUMBER).combine_chunks()
+        )
         table = self._rows_of([number for number, kind in wanted.items() if kind != "missing"], schema=schema)
         found.examples = examples_of(wanted, source=source, table=table, keys=self._keys)
         return found
@@ -306,5 +309,5 @@ class StreamCheck(StreamLoad):
             key = self._prints.of(batch).column("k").combine_chunks()
             places = pc.indices_nonzero(pc.is_in(key, value_set=wanted))
             if len(places):
-                found.append(batch.take(places).append_column("k", key.take(places)))
+                found.append(batch.take(places).append_column(_KEY_NUMBER, key.take(places)))
         return pa.Table.from_batches(found, schema=schema)
