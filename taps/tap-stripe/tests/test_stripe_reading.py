@@ -260,8 +260,9 @@ def test_no_stream_asks_for_more_kinds_of_events_than_allowed():
 
 
 def test_events_of_any_shape_need_no_new_columns(account):
-    account.stripe.put("charge", "ch_1", event="charge.updated", amount=1)
-    account.stripe.put("customer", "cus_1", event="customer.updated", address={"city": "Graz"})
+    before = int(time.time()) - 60
+    account.stripe.tell("charge.updated", {"id": "ch_1", "amount": 1}, at=before)
+    account.stripe.tell("customer.updated", {"id": "cus_1", "address": {"city": "Graz"}}, at=before)
 
     done = account.read("events").good()
 
