@@ -227,6 +227,19 @@ def test_names_patterns_and_paths_match(column):
     )
 
 
+def test_a_pattern_leaves_the_columns_alone_that_say_which_rows_are_deleted():
+    columns = COLUMNS.append(pa.field("_sdc_deleted_at", pa.timestamp("us", tz="UTC")))
+    settings = Masks.from_config({"masks": {"*": {"*": "redact", "id": "keep"}}})
+
+    made = Plan.of(settings, columns, stream="people", keys=("id",))
+
+    assert made is not None
+    assert made.names == {*COLUMNS.names} - {"id"}
+    named = Masks.from_config({"masks": {"people": {"_sdc_deleted_at": "redact"}}})
+    with pytest.raises(ConfigurationError, match=r"'masks'.*'_sdc_deleted_at' tells the loader"):
+        Plan.of(named, columns, stream="people")
+
+
 def test_meltano_takes_points_for_objects_and_we_take_them_back():
     masks = Masks.from_config(
         {"masks": {"people": {"address": {"street": "redact"}, "items[]": {"sku": "drop"}}}}

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ELEMENT, VALUE = "[]", ".*"
 """What stands behind a list's path for its elements, and behind a map's for its values."""
 
+ABOUT_CHANGES = "_sdc_"
+"""What the columns begin with that say which rows are deleted and in which order changes came."""
+
 _Rank = tuple[bool, bool, bool, int]
 _WEAKEST: _Rank = (False, False, False, -1)
 
@@ -158,6 +161,9 @@ class _Builder:
 
     def column(self, column: pa.Field) -> tuple[str, Node | None]:
         name = column.name
+        if name.startswith(ABOUT_CHANGES):
+            self._refuse_mask_about_changes(name)
+            return name, None
         node = self._node(column, name, _WEAKEST)
         if node is not None and name == self.cursor:
             raise ConfigurationError(
@@ -172,6 +178,15 @@ class _Builder:
                 f"their identity. Use 'hash' for keys, or except the column: '{name}: keep'."
             )
         return name, node
+
+    def _refuse_mask_about_changes(self, name: str) -> None:
+        """Refuse a mask that names such a column; patterns leave it alone: deleted rows would come back to life."""
+        for rule in self.rules:
+            if rule.column == name and rule.mask is not Mask.KEEP:
+                raise ConfigurationError(
+                    f"{rule.setting} is '{rule.mask}', and '{name}' tells the loader which rows are deleted, or which "
+                    "change is the last. It holds nothing personal: take the line out."
+                )
 
     def _rule_of(self, path: str) -> Rule:
         """Return the rule that masks a column, or else something inside of it."""
