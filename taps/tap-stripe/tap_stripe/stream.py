@@ -43,6 +43,9 @@ EVENTS_KEPT = timedelta(days=29)
 """Stripe keeps events for 30 days; the last of them is left for the run itself."""
 
 EVENTS_LOOKBACK = timedelta(minutes=10)
+THIS_SECOND = timedelta(seconds=1)
+"""Bounds are whole seconds: the one that has just begun counts too, and comes again in the next run."""
+
 NOT_FOUND = 404
 
 
@@ -115,10 +118,11 @@ class StripeStream(StripeObjects):
         until = position.changes_from = position.changes_from or now
         given = self.config.get("start_date")
         start = position.read_until or (dates.instant(given) if given else None)
-        for window in windows(start, until, length=LIST_WINDOW):
+        end = until + THIS_SECOND
+        for window in windows(start, end, length=LIST_WINDOW):
             yield from self._listed(window, partition)
             position.read_until = window[1]
-            position.is_whole = window[1] == until
+            position.is_whole = window[1] == end
             yield RecordPage([], {})
 
     def _read_changes(
@@ -128,9 +132,7 @@ class StripeStream(StripeObjects):
         asked = None if given is None else timedelta(seconds=given)
         list_from: datetime | None = begin - (self.lookback if asked is None else asked)
         events_from = begin - (EVENTS_LOOKBACK if asked is None else asked)
-        # Bounds are whole seconds: the one that has just begun counts too, and comes again in the next run.
-        end = now + timedelta(seconds=1)
-        for window in windows(events_from, end, length=DAY if self.events else LIST_WINDOW):
+        for window in windows(events_from, now + THIS_SECOND, length=DAY if self.events else LIST_WINDOW):
             told = self._told(window, partition)
             if self.events and not self._has_events:
                 list_from = min(list_from or events_from, events_from - LIST_WINDOW)
