@@ -1,6 +1,9 @@
 """Personal columns are found, ordinary ones are left alone, and no value is told."""
 
+import pytest
+
 from icetap.records.personal import find_personal
+from icetap.records.personal.names import Kind, kind_by_name
 
 from .personal_sample import ORDINARY, PERSONAL
 
@@ -39,3 +42,58 @@ def test_no_finding_tells_a_value():
         finding = found(column)
         told = f"{finding}"
         assert not [value for value in column.values if value and len(str(value)) > 4 and str(value) in told]
+
+
+OTHERS = {
+    "work_mail correioEletronico endereco_eletronico email2": Kind.EMAIL,
+    "telefone1 contact_no phone2_home": Kind.PHONE,
+    "cc_num card_num": Kind.CARD,
+    "conta_corrente chave_pix pix_key": Kind.IBAN,
+    "x_forwarded_for host_ip": Kind.IP,
+    "nm_cliente nm_paciente fname lname nomeSocial ship_to_name nome_funcionario": Kind.PERSON,
+    "dt_nasc date_birth ano_nascimento": Kind.BIRTH,
+    "addr1 bairro numero_casa complemento end_residencial": Kind.ADDRESS,
+    "driver_licence nhs_number nis": Kind.DOCUMENT,
+    "zip_file street_lights pan_size cartao_tipo email_tipo": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for names, kind in OTHERS.items() for name in names.split()]
+)
+def test_names_in_the_ways_of_other_databases_say_what_they_hold(name, kind):
+    assert kind_by_name(name, stream="cadastro") is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("address", Kind.ADDRESS), ("mail", Kind.EMAIL), ("documento", Kind.DOCUMENT)]
+)
+def test_some_names_say_it_only_where_the_stream_is_of_people(name, kind):
+    assert kind_by_name(name, stream="public-clientes") is kind
+    assert kind_by_name(name, stream="servers") is None
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["Ada <ada@example.org>", "Bob <bob@example.org>", "Cy <cy@example.org>"], Kind.EMAIL),
+        (["a@münchen.de", "b@münchen.de", "joão@exemplo.com"], Kind.EMAIL),
+        (["189.4.1.7, 10.0.0.1", "189.4.1.8, 10.0.0.1", "189.4.1.9"], Kind.IP),
+        (["189.4.1.7:443", "189.4.1.8:443", "189.4.1.9:80"], Kind.IP),
+    ],
+    ids=["with-a-name", "unicode", "forwarded", "port"],
+)
+def test_values_in_other_forms_are_known(values, kind):
+    found = find_personal("c", type_name="string", values=values)
+
+    assert found is not None
+    assert found.kind is kind
+
+
+def test_what_only_resembles_an_address_is_none():
+    for values in (
+        ["pkg@1.2.3", "pkg@2.0.1", "x@4.5.6"],
+        ["git@github.com:a/b.git"] * 4,
+        ["1.2.3.4", "1.2.3.5", "2.0.0.1"],
+    ):
+        assert find_personal("c", type_name="string", values=values) is None

@@ -12,7 +12,9 @@ from icetap.records.personal.names import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_EMAIL = re.compile(r"[^@\s<>\"',;:]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}", re.ASCII)
+_EMAIL = re.compile(
+    r"(?:[^@<>]{1,80}<)?[^@\s<>\"',;:]{1,64}@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,24}>?"  # also `Ada <ada@example.org>`
+)
 _CARD = re.compile(r"[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}|3[47]\d{2}([ -]?)\d{6}\2\d{5}")
 _PHONE = re.compile(r"\+?[\d\s().-]{8,24}")
 _FORMATTED_PHONE = re.compile(r"\+\d|\(\d{2,3}\)|\d[\s-]\d{3,5}-\d{4}|\d{3}-\d{3}-\d{4}|\d{4,5}-\d{4}")
@@ -55,6 +57,9 @@ def _is_iban(text: str) -> bool:
 
 
 def _is_ip(text: str) -> bool:
+    text = text.partition(",")[0]  # the client of X-Forwarded-For
+    if text.count(".") == 3:
+        text = text.partition(":")[0]  # a port
     if text.count(".") != 3 and text.count(":") < 2:
         return False
     try:
