@@ -210,6 +210,17 @@ def test_columns_of_the_run_are_not_compared(lake, singer):
     assert one.uncompared_columns == []
 
 
+def test_places_in_a_change_log_are_told_and_not_compared(lake, singer):
+    lsn = {"id": {"type": "integer"}, "_sdc_lsn": {"type": ["null", "integer"]}}
+    schema = singer.schema(properties=lsn)
+    lake.ok([schema, singer.record({"id": 1, "_sdc_lsn": 77})])
+
+    one = only(verify(lake, schema, singer.record({"id": 1, "_sdc_lsn": None})))
+
+    assert one.is_equal
+    assert one.notes == ["not compared, as only the change log tells them: _sdc_lsn"]
+
+
 def test_integers_beyond_a_double_column_are_compared_in_their_own(lake, singer):
     number, integer = ({"id": {"type": "integer"}, "v": {"type": kind}} for kind in ("number", "integer"))
     lake.ok([singer.schema(properties=number), singer.record({"id": 1, "v": 1.5})])

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from target_iceberg.settings import StreamSettings
 
 _OF_THE_RUN = RUN_COLUMNS | {field.name for field in metadata.FIELDS}
+# Where in the source's change log a row came from: a full read has no such place.
+_OF_THE_LOG = frozenset({"_sdc_lsn", "_sdc_log_file", "_sdc_log_pos"})
 _KEY_NUMBER = "\x00key"  # beside columns of any name that a source may have
 _KEPT_ROWS = 10_000
 _KEPT_BYTES = 32 * 2**20
@@ -121,6 +123,12 @@ class StreamCheck(StreamLoad):
         stored = [field.name for field in self.table.schema().fields]
         own = set(VALIDITY.names) if self._is_history else set()
         aside = _OF_THE_RUN | own | ({DELETED_AT} if not self.only_appends else set())
+        places = [name for name in stored if name in _OF_THE_LOG]
+        if places:
+            aside |= _OF_THE_LOG
+            self.findings.notes.append(
+                f"not compared, as only the change log tells them: {', '.join(places)}"
+            )
         self._columns = [
             self._sent[name].with_nullable(nullable=True)
             for name in stored
