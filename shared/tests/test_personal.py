@@ -50,11 +50,11 @@ OTHERS = {
     "cc_num card_num": Kind.CARD,
     "conta_corrente chave_pix pix_key": Kind.IBAN,
     "x_forwarded_for host_ip": Kind.IP,
-    "nm_cliente nm_paciente fname lname nomeSocial ship_to_name nome_funcionario": Kind.PERSON,
+    "nm_cliente nm_paciente fname lname nomeSocial ship_to_name nome_funcionario nome_do_paciente nome_vendedor spouse_name": Kind.PERSON,
     "dt_nasc date_birth ano_nascimento": Kind.BIRTH,
     "addr1 bairro numero_casa complemento end_residencial": Kind.ADDRESS,
     "driver_licence nhs_number nis": Kind.DOCUMENT,
-    "zip_file street_lights pan_size cartao_tipo email_tipo": None,
+    "phone_bill_amount cep_valido cartao_bandeira nome_arquivo customer_name_type zip_file street_lights pan_size cartao_tipo email_tipo": None,
 }
 
 

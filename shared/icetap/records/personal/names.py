@@ -79,7 +79,7 @@ _SAID_BY = (
     _words(
         Kind.BIRTH,
         "birth_date birthdate birthday date_of_birth dob data_nascimento dt_nascimento nascimento born born_on "
-        "fecha_nacimiento data_de_nascimento birth_day dt_nasc data_nasc date_birth year_of_birth birth_year ano_nascimento",
+        "fecha_nacimiento data_de_nascimento birth_day dt_nasc data_nasc dt_nascto birth_dt date_birth year_of_birth birth_year ano_nascimento",
     ),
     _words(
         Kind.ADDRESS,
@@ -92,7 +92,7 @@ _SAID_BY = (
         Kind.DOCUMENT,
         "ssn social_security social_security_number passport passport_number passport_no national_id tax_id taxid "
         "driver_license drivers_license license_number rg cnh dni nif nie curp vat_id titulo_eleitor pis pis_pasep "
-        "id_card_number identity_number national_insurance_number driver_licence drivers_licence driving_licence nhs_number "
+        "id_card_number identity_number national_insurance_number passaporte nr_passaporte taxpayer_id driver_licence drivers_licence driving_licence nhs_number "
         "nis",
     ),
 )
@@ -101,8 +101,11 @@ _PEOPLE = _set(
     "user users customer customers client clients person persons people contact contacts employee employees patient "
     "patients lead leads member members guest guests driver drivers student students cliente clientes usuario usuarios "
     "pessoa pessoas contato contatos funcionario funcionarios paciente pacientes aluno alunos subscriber subscribers "
-    "buyer buyers attendee attendees recipient recipients"
+    "buyer buyers attendee attendees recipient recipients vendedor vendedores titular responsavel spouse holder"
 )
+_NAME = _set("name nome nm nombre")
+"""Words that make a person's name beside a word for a person: `nome_do_paciente`."""
+
 _OF_PEOPLE = (
     _words(Kind.PERSON, "name nome nombre names username user_name display_name nickname"),
     _words(Kind.EMAIL, "mail"),
@@ -118,7 +121,7 @@ _ABOUT = _set(
     "campaign campaigns flag at on by version hash hashed masked length format model brand os price cost fee rate quota "
     "plan unsubscribed notifications notification preference preferences consent server host label color colour "
     "area region country carrier required allowed limit limits date datetime timestamp qtd quantidade id ids "
-    "file size lights tipo arquivo tamanho "
+    "file size lights tipo arquivo tamanho bill bandeira traffic view valido valida validado validada url "
     "expiry expiration exp attempts score reason last4 code_prefix prefix class category"
 )
 _MAY_HAVE_AT = frozenset({Kind.BIRTH})
@@ -137,6 +140,9 @@ def kind_by_name(name: str, *, stream: str = "") -> Kind | None:
         if found:
             others = set(words) - {word for run in found for word in run.split("_")}
             return None if others & _ABOUT and said.kind not in _MAY_HAVE_AT else said.kind
+    said_of_one = set(words)
+    if said_of_one & _NAME and said_of_one & _PEOPLE and not said_of_one & _ABOUT:
+        return Kind.PERSON
     if _PEOPLE & set(snake_case(stream).split("_")):
         return next((said.kind for said in _OF_PEOPLE if "_".join(words) in said.names), None)
     return None
