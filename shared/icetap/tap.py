@@ -166,7 +166,9 @@ class IcetapTap(Tap, abc.ABC):
         self._resolve_references()
         errors = super()._validate_config(raise_errors=raise_errors)
         self.masks = Masks.from_config(self._config)
-        redaction.REDACTOR.hides_values = self.masks.is_given
+        redaction.REDACTOR.hides_values = False
+        if self.masks.is_given:
+            redaction.hide_values()
         self.check_config()
         return errors
 

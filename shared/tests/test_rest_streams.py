@@ -561,6 +561,26 @@ def test_masks_hold_for_columns_that_come_later(api):
         assert told not in run.stdout + run.log
 
 
+@pytest.mark.parametrize("status", [400, 500])
+def test_an_error_does_not_tell_a_masked_value_that_is_in_a_childs_path(api, status):
+    api.route("GET", "/things", lambda _: {"data": [{"id": 1, "email": "ada@example.org"}]})
+    api.route(
+        "GET", "/things/{id}/parts", lambda _: Reply({"error": "no user ada@example.org"}, status=status)
+    )
+    parent = things(NoPaging(), child_context={"thing": "$.email"}, properties=None)
+    child = things(NoPaging(), name="parts", path="/things/{thing}/parts", parent="things")
+
+    run = read(
+        api,
+        tap=tap_of(parent, child, error_text="$.error"),
+        masks={"things": {"email": "redact"}},
+        max_retries=1,
+    )
+
+    assert "GET /things/{thing}/parts: " in str(run.error)
+    assert "ada" not in f"{run.error} {run.log} {run.stdout}"
+
+
 def test_flattening_gives_flat_columns(api):
     serve(api, [{"id": 1, "o": {"x": 1, "y": {"z": "deep"}}}])
 

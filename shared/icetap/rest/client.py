@@ -31,6 +31,7 @@ from icetap.rest.jsonpath import JSONPath
 from icetap.rest.limits import Rate, RateLimiter
 from icetap.rest.rules import ErrorRule, RetryPolicy, exhausted_seconds, verdict
 from icetap.rest.templates import as_text
+from icetap.secrets.redaction import REDACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -231,7 +232,7 @@ class Client:
             )
         allowed = policy.max_retries * (1 if asked is None else ASKED_RETRIES)
         if attempt > allowed:
-            text = "" if answer is None else self._words(answer)
+            text = "" if answer is None else self._words(answer, request)
             raise PassingFaultError(
                 f"{name}: {why}, still after {attempt} attempts{text}. If the API works otherwise, check its address; "
                 "'max_retries' and 'timeout_seconds' give it more time.",
@@ -249,7 +250,8 @@ class Client:
     def _refuse(self, request: Request, answer: Answer, rule: ErrorRule) -> None:
         name = _name_of(request)
         text = rule.text(answer)
-        words = f"{self._words(answer)}. {text}" if text else self._words(answer)
+        told = self._words(answer, request)
+        words = f"{told}. {text}" if text else told
         status = answer.status
         match rule.action:
             case "stop":
@@ -265,8 +267,13 @@ class Client:
             f"{name}: the API refuses the request (status {status}{words})", status=status
         )
 
-    def _words(self, answer: Answer) -> str:
-        """Return the API's own words for an error, where it is declared which they are."""
+    def _words(self, answer: Answer, request: Request) -> str:
+        """Return the API's own words for an error, where it is declared which they are.
+
+        Not where masks hide values and the request had some in its path: the API would quote them.
+        """
+        if REDACTOR.hides_values and "{" in (request.template or ""):
+            return ""
         found = answer.first(self._error_text) if self._error_text else None
         return f", '{as_text(found)[:_ERROR_TEXT_CHARACTERS]}'" if found is not None else ""
 
@@ -438,4 +445,6 @@ class _Broken(Exception):  # noqa: N818 -- inside of this module only
 
 def _name_of(request: Request) -> str:
     """Return what a message calls a request: its method and path, never its parameters."""
+    if request.template is not None and REDACTOR.hides_values:
+        return f"{request.method} {request.template}"
     return f"{request.method} {urlsplit(request.path).path or '/'}"

@@ -53,6 +53,9 @@ class Request:
     auth: Any = None
     """How this request is signed, when otherwise than the client's others (`icetap.rest.auth.Auth`)."""
 
+    template: str | None = None
+    """The path before values were filled in: what is told of it where masks hide values."""
+
     is_signed: bool = True
     """Whether credentials are attached; without them any host may be asked, such as for a signed download."""
 
@@ -152,6 +155,7 @@ class Asked:
         """
         made = Request(
             path=render_path(self.path, scope, names, where=where),
+            template=self.path,
             method=self.method,
             params=render(self.params, scope),
             headers={name: _header(name, value) for name, value in render(self.headers, scope).items()},

@@ -165,6 +165,13 @@ class _RedactingFormatter(logging.Formatter):
         return REDACTOR.redact(self._inner.format(record))
 
 
+def hide_values() -> None:
+    """Let nothing be told that may quote a value: the data has masks."""
+    REDACTOR.hides_values = True
+    # At DEBUG it tells the path of each request, in which a child stream has values of its parent.
+    logging.getLogger("urllib3").setLevel(logging.INFO)
+
+
 def install() -> None:
     """Redact what every handler of this process writes, and uncaught tracebacks.
 
