@@ -8,8 +8,10 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pyarrow as pa
 from typing_extensions import override
 
+from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lines import record_lines
 from icetap.errors import ConfigurationError, IcetapError, SkippableError
 from icetap.settings import did_you_mean
@@ -26,8 +28,6 @@ from icetap.tap import IcetapTap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import pyarrow as pa
 
     from icetap.columnar.stream import ColumnarStream
     from icetap.sql.dialect import Connection, Dialect, Table
@@ -257,7 +257,7 @@ class SQLTap(IcetapTap, abc.ABC):
         lines: list[bytes] = []
         masking = chosen.masking(chosen.columns)
         for page in chosen.pages():
-            for block in record_lines(masking.apply(page.batch), stream=""):
+            for block in record_lines(_showable(masking.apply(page.batch)), stream=""):
                 lines += block.to_pybytes().splitlines()
             if len(lines) > limit:
                 break
@@ -323,6 +323,19 @@ class SQLTap(IcetapTap, abc.ABC):
                 for column in table.columns
             ],
         }
+
+
+def _showable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the batch with columns that hold NaN or Infinity, which JSON cannot, as texts."""
+    for place, (field, array) in enumerate(zip(batch.schema, batch.columns, strict=True)):
+        if without_json_form(array) is not None:
+            texts = array.cast(pa.string()) if pa.types.is_floating(field.type) else _as_texts(array)
+            batch = batch.set_column(place, pa.field(field.name, pa.string()), texts)
+    return batch
+
+
+def _as_texts(array: pa.Array) -> pa.Array:
+    return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
 
 
 def preview_json(

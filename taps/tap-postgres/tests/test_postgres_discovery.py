@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from decimal import Decimal
 
 import pytest
 
@@ -324,6 +325,16 @@ def test_a_preview_of_a_big_table_reads_few_rows(source):
 
     assert [row["id"] for row in shown["rows"]] == [1, 2, 3]
     assert shown["more"] is True
+
+
+def test_a_preview_shows_what_json_cannot_hold(source):
+    tap = TapPostgres(config=source.config)
+
+    shown = tap.preview(
+        None, sql="SELECT 'NaN'::float8 AS a, ARRAY['Infinity'::float8, 1] AS b, 1.5::real AS c", limit=3
+    )
+
+    assert shown["rows"] == [{"a": "nan", "b": "[inf, 1.0]", "c": Decimal("1.5")}]
 
 
 @pytest.mark.soak
