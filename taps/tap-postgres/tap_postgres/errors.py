@@ -107,12 +107,13 @@ _SIGN_IN = (
     "authentication method",
     "server requested",
 )
+_NAMES_ARE_DOWN = "Temporary failure in name resolution"  # EAI_AGAIN: the name may well be right
 
 
 def connect_error(text: str, *, where: str) -> IcetapError:
     """Return the error of a failed sign-in: libpq gives its words alone, without a SQLSTATE."""
     said = _first_line(text)
-    if any(words in said for words in _SIGN_IN):
+    if any(words in said for words in _SIGN_IN) and _NAMES_ARE_DOWN not in said:
         return ConfigurationError(
             f"cannot sign in to {where}: {said}. Check 'host', 'port', 'database', 'user', 'password' and 'sslmode'."
         )
@@ -146,5 +147,5 @@ def _first_line(text: str) -> str:
     found = _SEVERITY.search(text)
     line = found[1] if found else text.partition("]: ")[2] or text
     if not found:
-        line = line.removeprefix("[libpq] ").removeprefix("Failed to connect: ")
+        line = line.removeprefix("IO: ").removeprefix("[libpq] ").removeprefix("Failed to connect: ")
     return line.partition("\n")[0].strip().rstrip(".")

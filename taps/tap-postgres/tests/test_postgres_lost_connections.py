@@ -12,6 +12,7 @@ import pytest
 
 from icetap.errors import ConfigurationError, RetriableError, SkippableError
 from icetap.testing.proxies import LossyProxy
+from tap_postgres.errors import connect_error
 
 ROWS = 12_000
 TABLE = "CREATE TABLE orders (id int PRIMARY KEY, moment timestamptz, note text)"
@@ -32,6 +33,22 @@ def _small_chunks_and_short_waits(monkeypatch):
 @pytest.fixture(scope="module")
 def orders(database):
     return database(TABLE, FILL, "VACUUM ANALYZE orders")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        pytest.param("Temporary failure in name resolution", RetriableError, id="name-server-down"),
+        pytest.param("Name or service not known", ConfigurationError, id="no-such-name"),
+    ],
+)
+def test_a_name_that_cannot_be_looked_up_now_is_tried_again(said, kind):
+    text = f'IO: [libpq] Failed to connect: could not translate host name "db" to address: {said}\n'
+
+    error = connect_error(text, where="the server")
+
+    assert type(error) is kind
+    assert f'the server: could not translate host name "db" to address: {said}. Check' in str(error)
 
 
 def ids_of(output, stream="public-orders"):
