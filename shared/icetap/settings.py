@@ -56,8 +56,10 @@ def check_settings(
     if not unknown:
         return
     elsewhere = elsewhere or {}
-    found = ", ".join(
-        f"'{name}': {elsewhere[name]}." if name in elsewhere else f"'{name}'{did_you_mean(name, known)}"
+    found = " ".join(
+        f"'{name}': {elsewhere[name]}."
+        if name in elsewhere
+        else f"'{name}'{did_you_mean(name, known) or '.'}"
         for name in unknown
     )
     raise ConfigurationError(

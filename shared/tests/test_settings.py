@@ -26,6 +26,16 @@ def test_a_setting_like_no_other_is_refused_without_a_guess():
     assert "tap-x --about" in str(error.value)
 
 
+def test_unknown_settings_of_other_makers_are_each_a_sentence():
+    elsewhere = {"ssl": "give 'sslmode'"}
+
+    with pytest.raises(
+        ConfigurationError,
+        match=r"no setting 'databse'; did you mean 'database'\? 'ssl': give 'sslmode'\. Run",
+    ):
+        check_settings({"ssl": True, "databse": "x"}, SCHEMA, plugin="tap-x", elsewhere=elsewhere)
+
+
 def test_the_value_of_an_unknown_setting_is_not_told():
     with pytest.raises(ConfigurationError) as error:
         check_settings({"pasword": "hunter2!"}, SCHEMA, plugin="tap-x")
