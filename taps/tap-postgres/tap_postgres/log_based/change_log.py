@@ -136,7 +136,8 @@ class PostgresChangeLog(ChangeLog):
         try:
             session.execute(statement)
         except (ConfigurationError, SkippableError) as error:
-            raise ConfigurationError(checks.publication_advice(name, statement, str(error))) from error
+            said = str(error).partition(" (SQLSTATE")[0]  # the advice behind it is for tables that are read
+            raise ConfigurationError(checks.publication_advice(name, statement, said)) from error
 
     @override
     def findings(self, followed: Sequence[Followed]) -> Iterator[tuple[bool, str]]:

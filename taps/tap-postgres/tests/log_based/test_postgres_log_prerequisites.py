@@ -101,6 +101,8 @@ def test_a_user_who_may_not_make_the_publication_is_told_what_a_dba_runs(items):
 
     with pytest.raises(ConfigurationError, match=r"has to run: (CREATE PUBLICATION .*);") as caught:
         items.run(**settings)
+    assert "permission denied for database" in str(caught.value)
+    assert "Grant the user SELECT" not in str(caught.value)
     statement = str(caught.value).partition("has to run: ")[2]
     items.execute(statement)
 
