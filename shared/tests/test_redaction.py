@@ -37,6 +37,33 @@ def test_every_form_of_a_secret_is_hidden(form):
     assert redactor.redact(f"before {form} after") == f"before {MASK} after"
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://u:p%40ss:wo!rd@h/db", "p%40ss:wo!rd"),
+        ("postgresql://u:p%40ss:wo!rd@h/db", "p@ss:wo!rd"),
+        ("postgresql://u@h/db?sslmode=require&password=hun%20ter22", "hun%20ter22"),
+        ("postgresql://u@h/db?sslmode=require&password=hun%20ter22", "hun ter22"),
+    ],
+    ids=["as-written", "decoded", "parameter", "parameter-decoded"],
+)
+def test_a_password_in_an_address_is_hidden_as_it_is_written_and_as_it_is(address, told):
+    redactor = Redactor()
+    redactor.add(address)
+
+    assert redactor.redact(f"user 'u', {told}: require") == f"user 'u', {MASK}: require"
+
+
+def test_a_secret_of_the_wrong_type_is_hidden_where_it_is_refused():
+    redactor = Redactor()
+    redactor.add_settings(
+        {"password": {"a": "hunter22", "b": ["hunter33"]}},
+        {"properties": {"password": {"type": ["string", "null"], "secret": True}}},
+    )
+
+    assert redactor.redact("{'a': 'hunter22', 'b': ['hunter33']} is no string").count(MASK) == 2
+
+
 @pytest.mark.parametrize("user", ["u", "us", "use", "user", "users", "userss"])
 @pytest.mark.parametrize("secret", ["pa55word!", "pa55word", "pa55wordé?", "日本語のパスワード"])
 def test_a_password_in_a_basic_header_is_hidden_whatever_stands_around_it(user, secret):

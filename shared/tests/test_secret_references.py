@@ -98,8 +98,11 @@ def test_a_file_holds_a_secret_setting_and_its_line_end_is_no_part_of_it(tmp_pat
         ({"password": "env://NO_SUCH_THING"}, ["'password'", "NO_SUCH_THING"]),
         ({"password": "file:///no/such/file"}, ["'password'", "cannot be read"]),
         ({"ssh_tunnel": {"port": "env://SOME_WORD"}}, ["'ssh_tunnel.port'", "integer"]),
+        ({"password": " secret://prod/password"}, ["'password'", "'secret://'", "without a space"]),
+        ({"password": "SECRET://prod/password"}, ["'password'", "'secret://'", "lower case"]),
+        ({"password": "secrets://prod/password"}, ["'password'", "'secret://'"]),
     ],
-    ids=["no-secret", "no-variable", "no-file", "wrong-type"],
+    ids=["no-secret", "no-variable", "no-file", "wrong-type", "a-space", "upper-case", "plural"],
 )
 def test_a_reference_to_nothing_names_the_setting_and_the_way_out(store, monkeypatch, given, words):
     monkeypatch.setenv("SOME_WORD", "not-a-number")

@@ -135,6 +135,31 @@ def test_a_store_that_others_can_read_is_refused(store, mode):
         store.get("prod/password")
 
 
+def test_a_lock_that_cannot_be_opened_is_told_with_its_place(store):
+    lock = store.path.with_name("secrets.lock")
+    lock.unlink()
+    lock.symlink_to("/nowhere")
+
+    with pytest.raises(ConfigurationError, match=r"secrets\.lock of the secrets store .* cannot be opened"):
+        store.set("prod/password", "another")
+
+    assert store.get("prod/password") == VALUE
+
+
+def test_a_store_that_cannot_be_written_is_told_and_stays(store, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_replace", full)
+
+    with pytest.raises(
+        ConfigurationError, match=r"cannot be written: No space left on device\. Nothing was changed"
+    ):
+        store.set("prod/password", "another")
+
+    assert store.get("prod/password") == VALUE
+
+
 def test_a_locked_store_is_waited_for_then_told(store, monkeypatch):
     monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
     with store._changing(), pytest.raises(RetriableError, match="locked by another process"):

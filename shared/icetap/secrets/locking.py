@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from icetap.errors import RetriableError
+from icetap.errors import ConfigurationError, RetriableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,15 @@ def locked(path: Path, *, what: str, timeout_seconds: float) -> Iterator[None]:
         timeout_seconds: How long to wait for it.
 
     Raises:
+        ConfigurationError: When the file cannot be opened.
         RetriableError: When another process still holds it after that time.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the lock {path} of {what} cannot be opened: {error.strerror}. It has to be a file that this user may write."
+        ) from None
     try:
         end = time.monotonic() + timeout_seconds
         while not _try_lock(descriptor):

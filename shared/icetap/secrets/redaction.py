@@ -56,7 +56,9 @@ class Redactor:
             if value is None:
                 continue
             if schema.get("secret") or schema.get("writeOnly"):
-                for text in _secrets(value):
+                # An object where a text belongs is about to be refused, and the refusal quotes it.
+                is_misplaced = isinstance(value, Mapping) and "object" not in schema.get("type", "object")
+                for text in _texts(value) if is_misplaced else _secrets(value):
                     self.add(text)
             elif isinstance(value, Mapping) and "properties" in schema:
                 self.add_settings(value, schema)
@@ -72,8 +74,7 @@ class Redactor:
 def _parts(secret: str) -> Iterable[str]:
     """Yield a secret and the parts of it that are secrets by themselves."""
     yield secret
-    if password := _password_in(secret):
-        yield password
+    yield from _passwords_in(secret)
     lines = secret.splitlines()
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= MIN_LINE_LENGTH)
@@ -112,6 +113,16 @@ def is_credential(name: str) -> bool:
     return _CREDENTIAL.search(name) is not None
 
 
+def _texts(value: object) -> Iterable[str]:
+    """Yield every text in a value."""
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else None
+    if children is None:
+        yield from _secrets(value)
+        return
+    for child in children:
+        yield from _texts(child)
+
+
 def _secrets(value: object) -> Iterable[str]:
     """Yield the texts to hide in a secret setting.
 
@@ -132,16 +143,23 @@ def _secrets(value: object) -> Iterable[str]:
                 if name == "credential" and isinstance(child, str):
                     # A client's id and its secret, as Iceberg's catalogs have them.
                     yield child.partition(":")[2]
-            elif isinstance(child, str) and (password := _password_in(child)):
-                yield password
+            elif isinstance(child, str):
+                yield from _passwords_in(child)
 
 
-def _password_in(address: str) -> str | None:
+def _passwords_in(address: str) -> Iterable[str]:
+    """Yield the passwords of an address as they are and as they are written in it: before the host, in the query."""
+    if "://" not in address:
+        return
     try:
-        password = urlsplit(address).password
+        parts = urlsplit(address)
     except ValueError:
-        return None
-    return unquote(password) if password else None
+        return
+    asked = (pair.partition("=") for pair in parts.query.split("&"))
+    for written in (parts.password, *(value for name, _, value in asked if is_credential(name))):
+        if written:
+            yield written
+            yield unquote(written)
 
 
 REDACTOR = Redactor()

@@ -92,6 +92,11 @@ class _Walk:
             return text
         if text.lstrip().startswith("{") and "object" in _types(schema):
             return self._object(text, schema, path=path, is_secret=is_secret)
+        if is_secret and (scheme := _nearly(text)):
+            raise ConfigurationError(
+                f"setting '{path}' is nearly a reference; those of this store begin with '{scheme}://', in lower case "
+                "and without a space before it."
+            )
         match = _REFERENCE.fullmatch(text)
         if match is None or (match["scheme"] == "file" and not is_secret):
             return text
@@ -114,6 +119,14 @@ class _Walk:
         except ValueError:
             return text
         return self.value(value, schema, path=path, is_secret=is_secret)
+
+
+def _nearly(text: str) -> str | None:
+    """Return the scheme that a text was meant to begin with, when a slip keeps it from being a reference."""
+    given = text.partition("://")[0]
+    meant = given.strip().lower()
+    meant = {f"{scheme}s": scheme for scheme in _OURS}.get(meant, meant)
+    return meant if meant in _OURS and meant != given else None
 
 
 def _property(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -257,7 +257,12 @@ class SecretStore:
                 for name, entry in sorted(content.entries.items())
             },
         }
-        _replace(self.path, (json.dumps(document, indent=2) + "\n").encode())
+        try:
+            _replace(self.path, (json.dumps(document, indent=2) + "\n").encode())
+        except OSError as error:
+            raise ConfigurationError(
+                f"the secrets store {self.path} cannot be written: {error.strerror}. Nothing was changed."
+            ) from None
 
     # --- tokens -------------------------------------------------------------------------------------
 
