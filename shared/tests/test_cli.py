@@ -21,8 +21,20 @@ for option, value in zip(arguments, arguments[1:]):
     if option == "--config" and value != "ENV":
         config = json.load(open(value))
         print("mode", oct(os.stat(value).st_mode)[-3:], "in", os.getcwd(), file=sys.stderr)
-if "--test" in arguments:
+if "--discover" in arguments:
+    if os.environ.get("TAP_FAKE_DOWN"):
+        sys.exit(1)
+    print(json.dumps({{"streams": [
+        {{"tap_stream_id": name, "schema": {{"properties": {{"id": {{}}}}}}, "metadata": []}} for name in ("orders", "other")
+    ]}}))
+elif "--test" in arguments:
     print("ok    connected")
+    for option, value in zip(arguments, arguments[1:]):
+        if option == "--catalog":
+            for stream in json.load(open(value))["streams"]:
+                print("ok   ", stream["tap_stream_id"], *[
+                    each["metadata"] for each in stream["metadata"] if each["breadcrumb"] == []
+                ])
     print("FAIL  orders: permission denied")
     sys.exit(1)
 elif "--preview" in arguments or "--sql" in arguments:
@@ -151,6 +163,23 @@ def test_test_prints_the_findings_and_fails_when_one_does(project):
         {"ok": True, "finding": "connected"},
         {"ok": False, "finding": "orders: permission denied"},
     ]
+
+
+def test_test_asks_for_what_the_project_selects(project, monkeypatch):
+    (project / "meltano.yml").write_text(
+        "plugins: {extractors: [{name: tap-fake, namespace: tap_fake, select: [orders.*], "
+        "metadata: {orders: {replication-method: LOG_BASED}}}]}"
+    )
+
+    told = run_as_process("test", "tap-fake").stdout.splitlines()
+    monkeypatch.setenv("TAP_FAKE_DOWN", "yes")
+    cannot_discover = run_as_process("test", "tap-fake").stdout.splitlines()
+
+    assert told[0] == cannot_discover[0] == "ok    connected"
+    assert "'selected': True" in told[1]
+    assert "'replication-method': 'LOG_BASED'" in told[1]
+    assert "'selected': True" not in told[2]
+    assert cannot_discover[1:] == told[3:] == ["FAIL  orders: permission denied"]
 
 
 def test_browse_lists_tables_and_the_columns_of_one(project):

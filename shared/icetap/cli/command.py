@@ -117,10 +117,12 @@ def _methods(connector: Connector) -> str:
 def test(tap: str, *, config: Path | None, environment: str | None, as_json: bool) -> None:
     """Say whether a tap's settings work: connection, version, rights on each selected stream."""
     from icetap.cli.configuration import read_connection  # noqa: PLC0415
+    from icetap.cli.project_catalog import catalog_options  # noqa: PLC0415
     from icetap.cli.running import run_connector  # noqa: PLC0415
 
     connection = read_connection(tap, config=config, environment=environment)
-    exit_code, printed = run_connector(connection, "--test")
+    with catalog_options(connection) as selected:
+        exit_code, printed = run_connector(connection, *selected, "--test")
     text = printed.decode("utf-8", "replace")
     if as_json:
         from icetap.cli.rendering import json_text  # noqa: PLC0415
