@@ -294,20 +294,26 @@ class SQLTap(IcetapTap, abc.ABC):
             if name is not None and not tables:
                 nearest = did_you_mean(name, [table.stream for table in known])
                 raise ConfigurationError(f"there is no table '{name}'{nearest}")
+            options = StreamOptions(self.config)
             return {
                 "source": self.name,
                 "version": self.dialect.version(connection),
-                "tables": [self._table_json(connection, table) for table in tables],
+                "tables": [
+                    self._table_json(
+                        connection, table, stream=options.of(table.stream).get("stream_name") or table.stream
+                    )
+                    for table in tables
+                ],
             }
         finally:
             connection.close()
 
-    def _table_json(self, connection: Connection, table: Table) -> dict[str, Any]:
+    def _table_json(self, connection: Connection, table: Table, *, stream: str) -> dict[str, Any]:
         rows, size = (None, None) if table.unsupported else self.dialect.statistics(connection, table)
         return {
             "schema": table.schema,
             "name": table.name,
-            "stream": table.stream,
+            "stream": stream,
             "kind": table.kind,
             "estimated_rows": rows,
             "size_bytes": size,
