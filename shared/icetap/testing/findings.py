@@ -162,7 +162,9 @@ def _validator(schema: Mapping[str, Any]) -> Any:
         "uuid": UUID,
     }
     for name, parse in parsers.items():
-        formats.checks(name, raises=ValueError)(lambda value, parse=parse: bool(parse(str(value))) or True)
+        formats.checks(name, raises=ValueError)(
+            lambda value, parse=parse: value is None or bool(parse(str(value))) or True
+        )
     types = jsonschema.Draft202012Validator.TYPE_CHECKER
     types = types.redefine("number", _is_number).redefine("integer", _is_integer)
     extended = jsonschema.validators.extend(  # type: ignore[no-untyped-call]

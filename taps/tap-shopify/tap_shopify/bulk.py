@@ -61,7 +61,7 @@ def result(stream: ShopifyStream, condition: str) -> IO[bytes] | None:
 
 
 def _pause(stream: ShopifyStream, attempt: int) -> None:
-    seconds = float(stream.config["bulk_poll_seconds"])
+    seconds = max(0.01, float(stream.config["bulk_poll_seconds"]))
     stream.shop.pause(min(LONGEST_POLL_SECONDS, seconds * 1.5 ** min(attempt, 20)))
 
 

@@ -102,7 +102,7 @@ class TapShopify(RestTap):
             },
             "bulk_poll_seconds": {
                 "type": "number",
-                "minimum": 0.01,
+                "minimum": 0,
                 "default": 1.0,
                 "title": "Polling",
                 "description": "How long to wait before a bulk operation's state is asked for again, in seconds; it grows "

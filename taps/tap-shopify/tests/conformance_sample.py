@@ -392,20 +392,16 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         order(1 + i, seconds=round(i * step), note=canary if i == 0 else None) for i in range(rows)
     ]
     shop.roots["products"] = [product(1 + i, seconds=i) for i in range(3)]
-    shop.roots["locations"] = [
-        {"id": gid("Location", 1), "name": "Porto", "isActive": True, "updatedAt": at(0)}
-    ]
+    one_of_each(shop)
     return Sample(
         config=settings(shop, page_size=250),
         rows={
-            **dict.fromkeys(EMPTY, 0),
+            **dict.fromkeys(SINGLE, 1),
             "orders": rows,
             "order_line_items": 2 * rows,
             "order_transactions": rows,
             "products": 3,
             "product_metafields": 3,
-            "locations": 1,
-            "shop": 1,
         },
         incremental=["orders", "products"],
         api=shop.api,
@@ -415,7 +411,7 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
     )
 
 
-EMPTY = (
+SINGLE = (
     *(
         "order_refunds",
         "fulfillments",
@@ -426,7 +422,35 @@ EMPTY = (
     ),
     *("collections", "collection_products", "inventory_items", "inventory_levels", "variant_metafields"),
     *("order_metafields", "customer_metafields", "collection_metafields", "events", "deleted_records"),
+    *("locations", "shop"),
 )
+
+
+def one_of_each(shop):
+    """Give the first order everything that an order may have, and the shop one object of every other kind."""
+    times = {"createdAt": at(0), "updatedAt": at(0)}
+
+    def one(kind, **more):
+        return {"id": gid(kind, 1), **times, **more}
+
+    shop.roots["orders"][0] |= {
+        "refunds": [one("Refund", refundLineItems=[{"id": gid("RefundLineItem", 1), "quantity": 1}])],
+        "fulfillments": [one("Fulfillment", fulfillmentLineItems=[])],
+        "metafields": [one("Metafield", key="gift")],
+    }
+    owned = {"metafields": [one("Metafield", key="care")]}
+    level = one("InventoryLevel", location={"id": gid("Location", 1)}, item={"id": gid("InventoryItem", 1)})
+    subject = {"subjectId": gid("Product", 9), "subjectType": "PRODUCT"}
+    shop.roots |= {
+        "draftOrders": [one("DraftOrder")],
+        "abandonedCheckouts": [one("AbandonedCheckout")],
+        "customers": [one("Customer", amountSpent={"amount": "12.50", "currencyCode": "EUR"}, **owned)],
+        "productVariants": [one("ProductVariant", price="60.25", **owned)],
+        "collections": [one("Collection", products=[{"id": gid("Product", 1)}], **owned)],
+        "inventoryItems": [one("InventoryItem", inventoryLevels=[level])],
+        "locations": [one("Location", name="Porto", isActive=True)],
+        "events": [one("BasicEvent", action="destroy", **subject)],
+    }
 
 
 def settings(shop, **more):
