@@ -114,7 +114,9 @@ class ColumnarStream(Stream, abc.ABC):
         found = unmasked_personal(masks, schema, stream=self.name, sample=sample)
         if self.masks_by_sample:
             report(found, masks, stream=self.name)
-            self.personal |= found.keys() | set(self.bookmark().get(PERSONAL_COLUMNS, ()))
+            self.personal |= found.keys()
+        if masks.new_personal is not None:
+            self.personal |= set(self.bookmark().get(PERSONAL_COLUMNS, ()))
         masking = Masking.of(stream_plan(masks, self, schema, personal={*found, *self.personal}), schema)
         self.masked_names |= masking.names
         return masking
@@ -124,7 +126,19 @@ class ColumnarStream(Stream, abc.ABC):
         masks = self._icetap.masks
         if masks.is_given and not self.masks_by_sample:
             found = unmasked_personal(masks, sample.schema, stream=self.name, sample=sample)
+            # The SCHEMA of a mapped stream is made before its rows are seen: what they tell comes too late for a mask.
+            late = (
+                {}
+                if masks.new_personal is None
+                else {
+                    path: found.pop(path)
+                    for path in found.keys()
+                    - unmasked_personal(masks, sample.schema, stream=self.name)
+                    - self.personal
+                }
+            )
             report(found, masks, stream=self.name)
+            report(late, masks, stream=self.name, are_masked=False)
 
     # --- sync -------------------------------------------------------------------------------------
 

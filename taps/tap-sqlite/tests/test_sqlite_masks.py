@@ -188,6 +188,36 @@ def test_personal_columns_are_masked_by_default_and_stay_so(sync, people, execut
     ]
 
 
+def test_with_stream_maps_a_column_that_only_its_values_tell_is_not_said_to_be_masked(command, people):
+    done = command(
+        database=str(people),
+        mask_new_personal_columns="redact",
+        mask_key=KEY,
+        stream_maps={"logs": {"origin": "origin"}},
+    )
+
+    told = done.stderr.decode()
+    assert done.returncode == 0
+    assert (
+        "Stream logs: columns that look personal and that 'masks' does not name are not masked: origin"
+        in told
+    )
+
+
+def test_what_was_found_by_its_values_stays_masked_when_stream_maps_come(sync, people):
+    settings = {"mask_new_personal_columns": "hash", "mask_key": KEY}
+    first = sync(people, **settings)
+
+    second = sync(
+        people,
+        state=first.state,
+        stream_maps={"logs": {"id": "id", "copy": "origin", "__else__": None}},
+        **settings,
+    )
+
+    assert second.records("logs")[0] == {"id": 1, "copy": hashed(EMAILS[0])}
+
+
 def test_an_empty_stream_has_its_schema_although_masks_wait_for_rows(sync, database):
     output = sync(
         database("CREATE TABLE t (id INTEGER PRIMARY KEY, cpf TEXT)"), mask_new_personal_columns="redact"

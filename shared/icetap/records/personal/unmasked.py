@@ -69,13 +69,20 @@ def default_rules(
     )
 
 
-def report(found: dict[str, Finding], masks: Masks, *, stream: str) -> None:
-    """Say which columns look personal and have no mask of their own, and what has become of them."""
+def report(found: dict[str, Finding], masks: Masks, *, stream: str, are_masked: bool = True) -> None:
+    """Say which columns look personal and have no mask of their own, and what has become of them.
+
+    Args:
+        found: The columns.
+        masks: The settings.
+        stream: The stream's name.
+        are_masked: Whether `mask_new_personal_columns`, where it is set, has masked them.
+    """
     if not found:
         return
     what = (
         f"masked with '{masks.new_personal}', as 'mask_new_personal_columns' says"
-        if masks.new_personal is not None
+        if masks.new_personal is not None and are_masked
         else "not masked"
     )
     columns = ", ".join(f"{path} ({finding.kind})" for path, finding in sorted(found.items()))
