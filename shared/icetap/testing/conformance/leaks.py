@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from icetap.testing.subject import Outcome, Subject
 
 MANY_ROWS = 20_000
+PIPE_BYTES = 1024 * 1024
 MIN_LENGTH = 8  # of a credential that is looked for: shorter ones are words that may be anywhere
 
 
@@ -156,6 +158,9 @@ def test_a_run_that_is_killed_leaves_nothing_unmasked(tap: Subject) -> None:
 def _until_rows(process: Popen[bytes]) -> bytes:
     """Read until the first rows have passed, or a file of them has been announced."""
     assert process.stdout is not None
+    assert process.stderr is not None
+    # Nobody reads the log meanwhile, and a tap of many columns says more at DEBUG than a pipe holds by default.
+    fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     head = b""
     while b'"RECORD"' not in head and b'"BATCH"' not in head:
         more = process.stdout.read(4096)
