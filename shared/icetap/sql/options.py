@@ -187,7 +187,8 @@ def queries_from_config(config: Mapping[str, Any]) -> list[QueryOptions]:
             )
         if query.asks_for_bookmark and query.initial_value is None:
             raise ConfigurationError(
-                f"{where} ('{query.name}') uses ':bookmark' but has no 'initial_value' for the first run"
+                f"{where} ('{query.name}') uses ':bookmark' but has no 'initial_value' for the first run: give "
+                "what it stands for then, such as '1970-01-01T00:00:00Z' or 0"
             )
         queries.append(query)
     return queries
