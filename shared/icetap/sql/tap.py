@@ -230,8 +230,15 @@ class SQLTap(IcetapTap, abc.ABC):
         log = self.dialect.change_log() if streams else None
         if log is None:
             return
+        followed = []
         try:
-            yield from log.findings([FollowedStream(stream, log).followed() for stream in streams])
+            for stream in streams:
+                try:
+                    followed.append(FollowedStream(stream, log).followed())
+                except ConfigurationError as error:  # the others have findings of their own
+                    yield False, str(error)
+            if followed:
+                yield from log.findings(followed)
         except IcetapError as error:
             yield False, str(error)
         finally:

@@ -301,11 +301,12 @@ def test_the_test_tells_of_slot_and_publication(items, command):
 
 
 def test_the_test_changes_nothing_and_names_every_table_that_lacks_an_identity(log, command):
-    source = log("CREATE TABLE a (i int)", "CREATE TABLE b (i int)")
+    source = log("CREATE TABLE a (i int)", "CREATE TABLE b (i int)", "CREATE VIEW v AS SELECT 1 AS x")
     tested = command("--test", **source.database.config, **source.settings())
 
     assert tested.returncode == 1
     assert tested.stdout.count(b"REPLICA IDENTITY FULL") == 2
+    assert b"FAIL  stream 'public-v' is LOG_BASED but is a view" in tested.stdout
     assert publications(source) == []
 
 
