@@ -200,11 +200,15 @@ _DRIVER_PREFIX = re.compile(
 )
 
 
+# "bad JSON path: '…'": what SQLite quotes like this is data; names are in double quotes or in none.
+_VALUE = re.compile(r"'.*")
+
+
 def _translation(text: str, path: Path) -> Exception:
     first_line = text.splitlines()[0]
     if "Type mismatch in column" in first_line:
         return RefusedValueError()
-    reason = _DRIVER_PREFIX.sub("", first_line)
+    reason = _VALUE.sub("'…'", _DRIVER_PREFIX.sub("", first_line))
     for sign, kind, advice in _TRANSLATIONS:
         if sign in first_line:
             return kind(f"{path}: {reason}. {advice}")
@@ -218,6 +222,7 @@ _TRANSLATIONS: tuple[tuple[str, type[IcetapError], str], ...] = (
         RetriableError,
         "A writer held its lock for longer than 'busy_timeout_ms'; run again, or raise the setting.",
     ),
+    ("JSON", DataError, "The database could not compute a value of a view or a query: correct its SQL."),
     ("malformed", DataError, "The file is damaged: restore it, or save what is left with `.recover`."),
     (
         "unable to open",

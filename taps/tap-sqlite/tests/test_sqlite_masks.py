@@ -113,6 +113,26 @@ def test_an_error_does_not_tell_the_key_of_a_row_where_it_is_masked(command, dat
     assert b"4111" not in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT email, json_extract('{}', phone) AS p FROM people", b"bad JSON path"),
+        ("SELECT email, json(note) AS p FROM people", b"malformed JSON. The database could not compute"),
+    ],
+    ids=["path", "document"],
+)
+def test_an_error_of_a_query_tells_no_value(command, people, sql, words):
+    query = {"name": "q", "sql": sql, "key_properties": ["email"]}
+
+    done = command(
+        database=str(people), queries=[query], mask_key=KEY, masks={"q": {"p": "hash", "email": "hash"}}
+    )
+
+    assert done.returncode == 3
+    assert words in done.stderr
+    assert b"98765" not in done.stderr
+
+
 def test_stream_maps_see_masked_values(sync, people):
     output = sync(
         people,
