@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SEVERITY = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
-_QUOTED = re.compile(r'"[^"]*"')
+# From the first quote to the last one before PostgreSQL's own words go on: a value may hold quotes and ends of lines.
+_QUOTED = re.compile(r'".*"(?= (?:is|are|for|of|has|in|at|does|must|cannot|out)\b)|".*')
 _ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
     ("42501", SkippableError, "Grant the user SELECT on it (and USAGE on its schema), or deselect it."),
     (
