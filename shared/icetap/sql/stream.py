@@ -90,7 +90,8 @@ class SQLStream(ColumnarStream):
             return name
         raise ConfigurationError(
             f"option '{option}' of stream '{self.table.stream}' names the column '{name}', "
-            f"which does not exist{did_you_mean(name, self._new_names)}"
+            f"which does not exist{did_you_mean(name, self._new_names) or '.'} Give it only to streams that have it, "
+            "or deselect this one in Meltano's `select`"
         )
 
     # --- catalog ------------------------------------------------------------------------------------
@@ -104,8 +105,8 @@ class SQLStream(ColumnarStream):
         """
         self._tap_input_catalog = catalog
         entry = catalog.get_stream(self.name)
-        if entry is None:
-            return
+        if entry is None or not entry.metadata.resolve_selection()[()]:
+            return  # what `metadata` says of all tables need not hold for those that are not read
         root = entry.metadata.root
         method = _changed(self.replication_method, root.forced_replication_method, entry.replication_method)
         keys = _changed(list(self.primary_keys), root.table_key_properties, entry.key_properties)

@@ -140,7 +140,7 @@ SETTINGS_ELSEWHERE = {
     "characterset": _BY_THE_DRIVER,
     "conn_properties": "leave it out: the session is set up as README.md says",
     "default_replication_method": "give 'streams: {\"*\": {replication_method: …}}'",
-    "default_replication_key": "give 'streams: {\"*\": {replication_key: …}}'",
+    "default_replication_key": "give 'replication-key' in Meltano's metadata, for the streams that have such a column",
     "start_date": "give 'streams: {<name>: {where: …}}'",
     "trusted_connection": "give 'auth_method: kerberos'",
     "authentication": "give 'auth_method'",

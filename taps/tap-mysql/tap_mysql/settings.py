@@ -92,7 +92,7 @@ SETTINGS_ELSEWHERE = {
     "use_gtid": "give 'log_position: gtid', which is the default, or 'log_position: file'",
     "cursorclass": "leave it out: rows are never held in memory",
     "default_replication_method": "give 'streams: {\"*\": {replication_method: …}}'",
-    "default_replication_key": "give 'streams: {\"*\": {replication_key: …}}'",
+    "default_replication_key": "give 'replication-key' in Meltano's metadata, for the streams that have such a column",
     "stream_options": "give 'streams: {<name>: {where: …}}', one condition instead of 'custom_where_clauses'",
     "driver": "leave it out: there is one driver, which reads columns",
     "start_date": "give 'streams: {<name>: {where: …}}'",

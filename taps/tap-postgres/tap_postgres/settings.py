@@ -129,7 +129,7 @@ SETTINGS_ELSEWHERE = {
     "dates_as_string": "give 'temporal_overflow: string' if it was true, else leave it out",
     "json_as_object": "leave it out: JSON arrives as JSON text, which keeps every digit",
     "default_replication_method": "give 'streams: {\"*\": {replication_method: …}}'",
-    "default_replication_key": "give 'streams: {\"*\": {replication_key: …}}'",
+    "default_replication_key": "give 'replication-key' in Meltano's metadata, for the streams that have such a column",
     "stream_options": "give 'streams: {<name>: {where: …}}', one condition instead of 'custom_where_clauses'",
     "max_record_count": _NO_LIMIT,
     "limit": _NO_LIMIT,

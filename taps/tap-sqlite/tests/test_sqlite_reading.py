@@ -434,6 +434,19 @@ def test_deselected_streams_are_not_read(database, sync):
     assert {message["stream"] for message in sync(path, catalog=catalog).of("SCHEMA")} == {"b"}
 
 
+def test_a_replication_key_of_all_tables_need_not_be_in_those_that_are_not_selected(database, sync):
+    path = database("CREATE TABLE a (x INT); CREATE TABLE b (y INT)")
+    catalog = catalog_of(path)
+    for entry in catalog["streams"]:
+        metadata_of(entry).update({"replication-method": "INCREMENTAL", "replication-key": "y"})
+
+    with pytest.raises(ConfigurationError, match=r"stream 'a' names the column 'y'.*deselect this one"):
+        sync(path, catalog=catalog)
+    metadata_of(catalog["streams"][0])["selected"] = False
+
+    assert {message["stream"] for message in sync(path, catalog=catalog).of("SCHEMA")} == {"b"}
+
+
 def test_metadata_of_meltano_beats_the_options(database, sync):
     path = database(ORDERS, {"orders": orders(1)})
     options = {"orders": {"replication_method": "FULL_TABLE", "key_properties": ["total"]}}
