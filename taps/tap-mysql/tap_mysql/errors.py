@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -67,13 +68,15 @@ _BY_NUMBER: dict[int, tuple[type[IcetapError], str]] = {
             1184,
             1317,
             1927,
-            2002,
-            2003,
             2006,
             2013,
             2055,
         ),
         (RetriableError, _RUN_AGAIN),
+    ),
+    **dict.fromkeys(
+        (2002, 2003),
+        (RetriableError, "Check 'host' and 'port', and that the server runs and can be reached."),
     ),
     **dict.fromkeys(
         (1028, 1969, 3024),
@@ -123,4 +126,6 @@ def translation(error: pymysql.Error, where: str) -> IcetapError:
             f"{where}: {text}. The server has no TLS: set 'ssl_mode' to DISABLED, or mend it"
         )
     kind, advice = _BY_NUMBER.get(number, (IcetapError, ""))
+    if isinstance(original, socket.gaierror) and original.errno == socket.EAI_NONAME:
+        kind = ConfigurationError  # no server will answer to that name by waiting
     return kind(f"{where}: {text.rstrip('. ')} ({number}). {advice}".rstrip())

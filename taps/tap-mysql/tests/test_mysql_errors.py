@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import pymysql
@@ -27,7 +28,7 @@ CASES = [
     pytest.param(1205, RetriableError, "lock was held", id="lock-time-out"),
     pytest.param(1213, RetriableError, "lock was held", id="deadlock"),
     pytest.param(1317, RetriableError, "Run again", id="killed"),
-    pytest.param(2003, RetriableError, "Run again", id="nobody-answers"),
+    pytest.param(2003, RetriableError, "Check 'host' and 'port'", id="nobody-answers"),
     pytest.param(2013, RetriableError, "Run again", id="lost"),
     pytest.param(1053, RetriableError, "Run again", id="shutdown"),
     pytest.param(3024, RetriableError, "time limit", id="statement-time-out"),
@@ -48,6 +49,23 @@ def test_a_number_says_whose_turn_it_is(number, kind, advice):
 def test_a_cut_connection_is_tried_again():
     with pytest.raises(RetriableError, match="connection was lost"), translated("db"):
         raise CutOffError("in the middle")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        pytest.param(socket.EAI_NONAME, ConfigurationError, id="no-such-name"),
+        pytest.param(socket.EAI_AGAIN, RetriableError, id="name-server-down"),
+    ],
+)
+def test_a_host_without_an_address_is_waited_for_only_when_it_may_have_one(reason, kind):
+    error = pymysql.OperationalError(2003, "Can't connect")
+    error.original_exception = socket.gaierror(reason, "no address")
+
+    with pytest.raises(kind, match="Check 'host'") as raised, translated("db"):
+        raise error
+
+    assert type(raised.value) is kind
 
 
 def test_a_bad_certificate_names_the_settings():
