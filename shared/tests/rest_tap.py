@@ -2,8 +2,23 @@
 
 from typing import Any, ClassVar
 
-from icetap.rest import REST_SETTINGS, Auth, Bearer, NoAuth, Paging, RestStream, RestTap
+from icetap.rest import (
+    REST_SETTINGS,
+    Auth,
+    Bearer,
+    Incremental,
+    NoAuth,
+    PagePaging,
+    Paging,
+    RestStream,
+    RestTap,
+    Size,
+    query,
+)
 from icetap.testing.in_process import TapRun, run_tap
+
+PAGE = PagePaging(page=query("page"), size=Size(query("size"), 5))
+SINCE = Incremental(replication_key="at", start=query("since"))
 
 
 class ThingsTap(RestTap):
@@ -52,3 +67,18 @@ def read(api: Any, *streams: type[RestStream], state: Any = None, tap: Any = Non
     """Run the tap over a fake API."""
     tap_class = tap or tap_of(*streams)
     return run_tap(tap_class, {"base_url": api.url, "max_retries": 2, **settings}, state=state)
+
+
+def serve(api: Any, rows: list[dict[str, Any]], **extra: Any) -> None:
+    """The stream `things` from a list that may change."""
+
+    def answer(call):
+        since = call.param("since")
+        found = [row for row in rows if not since or row.get("at", "9") >= since]
+        return {"data": found if call.param("page", "1") == "1" else [], **extra}
+
+    api.route("GET", "/things", answer)
+
+
+def bookmark(run: TapRun, stream: str = "things") -> dict[str, Any]:
+    return run.state["bookmarks"][stream]
