@@ -86,7 +86,7 @@ class SQLTap(IcetapTap, abc.ABC):
                 SQLStream(
                     self, self.with_options(table, options.of(table.stream)), options=options.of(table.stream)
                 )
-                for table in self._readable(tables)
+                for table in self._readable(tables, options)
             ]
             streams += [self._query_stream(connection, query, options) for query in queries]
         finally:
@@ -115,12 +115,16 @@ class SQLTap(IcetapTap, abc.ABC):
         """Return the table as its options ask for it: where a dialect offers more than the catalogue has."""
         return table
 
-    def _readable(self, tables: Sequence[Table]) -> Iterator[Table]:
+    def _readable(self, tables: Sequence[Table], options: StreamOptions) -> Iterator[Table]:
         for table in tables:
+            is_told = self._is_wanted(table.stream, options)
             if table.unsupported:
-                self.logger.warning("%s '%s' is left out: %s", table.kind, table.stream, table.unsupported)
+                if is_told:
+                    self.logger.warning(
+                        "%s '%s' is left out: %s", table.kind, table.stream, table.unsupported
+                    )
                 continue
-            for column in table.columns:
+            for column in table.columns if is_told else ():
                 if column.unsupported:
                     self.logger.warning(
                         "Column '%s' of '%s' is left out: %s", column.name, table.stream, column.unsupported

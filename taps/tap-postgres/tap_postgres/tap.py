@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from icetap.sql.dialect import Table
+    from icetap.sql.options import StreamOptions
 
 
 class TapPostgres(SQLTap):
@@ -87,10 +88,10 @@ class TapPostgres(SQLTap):
                 )
 
     @override
-    def _readable(self, tables: Sequence[Table]) -> Iterator[Table]:
+    def _readable(self, tables: Sequence[Table], options: StreamOptions) -> Iterator[Table]:
         dialect = self.dialect
-        for table in super()._readable(tables):
-            if isinstance(dialect, PostgresDialect):
+        for table in super()._readable(tables, options):
+            if isinstance(dialect, PostgresDialect) and self._is_wanted(table.stream, options):
                 relation = dialect.relation(table)
                 if relation is not None and relation.is_filtered:
                     self.logger.warning(

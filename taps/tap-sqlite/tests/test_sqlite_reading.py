@@ -434,6 +434,17 @@ def test_deselected_streams_are_not_read(database, sync):
     assert {message["stream"] for message in sync(path, catalog=catalog).of("SCHEMA")} == {"b"}
 
 
+def test_what_cannot_be_read_is_told_of_selected_tables_alone(database, sync, caplog):
+    path = database("CREATE TABLE a (x INT); CREATE VIEW broken AS SELECT * FROM nowhere")
+    catalog = catalog_of(path)
+    assert "'broken' is left out" in caplog.text
+    caplog.clear()
+
+    sync(path, catalog=catalog)
+
+    assert "left out" not in caplog.text
+
+
 def test_a_replication_key_of_all_tables_need_not_be_in_those_that_are_not_selected(database, sync):
     path = database("CREATE TABLE a (x INT); CREATE TABLE b (y INT)")
     catalog = catalog_of(path)
