@@ -109,7 +109,7 @@ def test_an_error_does_not_tell_the_key_of_a_row_where_it_is_masked(command, dat
     done = command(database=str(path), mask_key=KEY, **settings)
 
     assert done.returncode == 3
-    assert b"column 'n' (INTEGER) holds 1 text values" in done.stderr
+    assert b"column 'n' (INTEGER) holds 1 text" in done.stderr
     assert b"4111" not in done.stderr + done.stdout
 
 
