@@ -32,6 +32,9 @@ CANARY = "canary-7f3a9c"
 SECRET_CANARY = "secret/7f3a+9c=d&"  # noqa: S105 -- nothing is signed in to with it
 """A text that is in secret settings; its percent-encoded and base64 forms differ from itself."""
 
+LARGE_ROWS = 25_000
+"""More than any pipe and any buffer of a tap holds."""
+
 _KIB = 1024
 
 
@@ -120,6 +123,11 @@ class Subject:
     def sample(self) -> Sample:
         """A small source, or a place to load into."""
         return self.make_sample(self.folder)
+
+    @cached_property
+    def large_sample(self) -> Sample:
+        """A source of `LARGE_ROWS` rows, which nobody changes: to make it takes longer than most tests of it."""
+        return self.make_sample(self.new_folder(), rows=LARGE_ROWS)
 
     def make_sample(self, folder: Path, *, rows: int = 60) -> Sample:
         """Make a source (or a place to load into) in a folder."""

@@ -3,7 +3,10 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+
+import msgspec
 
 from icetap.testing.api import Call, FakeApi, Reply
 from icetap.testing.samples import Sample
@@ -13,6 +16,7 @@ VERSION = "2026-07"
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|\.\.\.|\$?\w+|[{}()\[\]:!]')
 CONDITION = re.compile(r"(\w+):(>=|<)?('[^']*'|\S+)")
+ENCODE = msgspec.json.Encoder().encode
 
 
 def at(seconds, *, start=None):
@@ -38,7 +42,7 @@ def line_item(number, *, order):
     }
 
 
-def order(number, *, lines=2, seconds=0.0, note=None, total="120.50"):
+def order(number, *, lines=2, sales=1, seconds=0.0, note=None, total="120.50"):
     return {
         "id": gid("Order", number),
         "name": f"#{number}",
@@ -55,7 +59,9 @@ def order(number, *, lines=2, seconds=0.0, note=None, total="120.50"):
             {"id": gid("ShippingLine", number), "title": "Post", "originalPriceSet": money("4.9")}
         ],
         "refunds": [],
-        "transactions": [{"id": gid("OrderTransaction", number), "kind": "SALE", "amountSet": money(total)}],
+        "transactions": [{"id": gid("OrderTransaction", number), "kind": "SALE", "amountSet": money(total)}][
+            :sales
+        ],
         "fulfillments": [],
         "metafields": [],
     }
@@ -81,6 +87,13 @@ def product(number, *, seconds=0.0):
     }
 
 
+class Selection(list):
+    """Fields that a query asks for: name, arguments, and a selection of what is inside of each."""
+
+    pages = False
+    """Whether these are the fields of a connection."""
+
+
 class Parser:
     """As much of GraphQL as the tap speaks: fields, arguments, fragments."""
 
@@ -93,7 +106,7 @@ class Parser:
         return self.selection()
 
     def selection(self):
-        fields = []
+        fields = Selection()
         self.tokens.pop(0)
         while (token := self.tokens.pop(0)) != "}":
             if token == "...":
@@ -102,6 +115,7 @@ class Parser:
                 continue
             arguments = self.arguments() if self.tokens[0] == "(" else {}
             fields.append((token, arguments, self.selection() if self.tokens[0] == "{" else None))
+        fields.pages = any(name in {"nodes", "edges"} for name, _, _ in fields)
         return fields
 
     def arguments(self):
@@ -144,6 +158,9 @@ class Shop:
         self.version = VERSION
         self.operations = []
         self.contents = {}
+        self._found = {}
+        """What was asked for before: the rows that there were, those that fit, and the places of these."""
+
         self.points = 2000.0
         self.max_first = 250
         self.outcomes = []
@@ -205,10 +222,20 @@ class Shop:
             return self.resolved({"id": gid("Shop", 1), "name": "Acme", "updatedAt": at(0)}, selection)
         if name == "node":
             return self.node(arguments["id"], selection)
-        return self.connection(self.found(name, arguments), arguments, selection)
+        rows, places = self.found(name, arguments)
+        return self.connection(rows, arguments, selection, places=places)
 
     def found(self, name, arguments):
-        rows = self.roots[name]
+        """The rows that fit and their places by id; looked for once as long as the shop has the same rows."""
+        key, rows = (name, arguments.get("query"), arguments.get("sortKey")), self.roots[name]
+        known = self._found.get(key)
+        if known is None or known[0] != rows:
+            fitting = self.fitting(rows, arguments)
+            known = list(rows), fitting, {row["id"]: place for place, row in enumerate(fitting)}
+            self._found = {key: known}
+        return known[1:]
+
+    def fitting(self, rows, arguments):
         for field, sign, text in CONDITION.findall(arguments.get("query") or ""):
             key = re.sub(r"_(\w)", lambda match: match[1].upper(), field)
             if sign and not text.startswith("'"):
@@ -220,9 +247,11 @@ class Shop:
             else rows
         )
 
-    def connection(self, rows, arguments, selection):
-        ids = [row["id"] for row in rows]
-        first = 1 + ids.index(arguments["after"]) if arguments.get("after") else 0
+    def connection(self, rows, arguments, selection, *, places=None):
+        first = 0
+        if arguments.get("after"):
+            places = places or {row["id"]: place for place, row in enumerate(rows)}
+            first = 1 + places[arguments["after"]]
         page = rows[first : first + arguments["first"]]
         more = len(rows) > first + len(page)
         inner = next(inner for name, _, inner in selection if name == "nodes")
@@ -236,7 +265,7 @@ class Shop:
         found = {}
         for name, arguments, inner in selection:
             value = row.get(name)
-            if inner and {"nodes", "edges"} & {field[0] for field in inner}:
+            if inner and inner.pages:
                 value = self.connection(value or [], arguments, inner)
             elif inner and isinstance(value, list):
                 value = [self.resolved(each, inner) for each in value]
@@ -278,7 +307,7 @@ class Shop:
             }
         number = len(self.operations) + 1
         root, given, selection = Parser(arguments["query"], {}).document()[0]
-        rows = self.found(root, given)
+        rows, _ = self.found(root, given)
         if given.get("sortKey") and "updated_at" in (given.get("query") or ""):
             rows = rows[::2]  # Shopify drops rows without a word
         lines = []
@@ -286,7 +315,7 @@ class Shop:
             self.write(lines, row, selection[0][2][0][2], parent=None)
         if arguments.get("groupObjects") != "true":
             lines.sort(key=lambda line: "__parentId" in line)
-        self.contents[str(number)] = lines
+        self.contents[str(number)] = [ENCODE(line) for line in lines]
         operation = {
             "id": gid("BulkOperation", number),
             "status": "CREATED",
@@ -298,10 +327,13 @@ class Shop:
         return {"bulkOperation": {"id": operation["id"], "status": "CREATED"}, "userErrors": []}
 
     def write(self, lines, row, selection, *, parent):
-        plain = [field for field in selection if not (field[2] and field[2][0][0] == "edges")]
-        lines.append(self.resolved(row, plain) | ({"__parentId": parent} if parent else {}))
+        plain = [field for field in selection if not (field[2] and field[2].pages)]
+        line = self.resolved(row, plain)
+        if parent:
+            line["__parentId"] = parent
+        lines.append(line)
         for name, _, inner in selection:
-            if inner and inner[0][0] == "edges":
+            if inner and inner.pages:
                 for each in row.get(name) or ():
                     self.write(lines, each, inner[0][2][0][2], parent=row["id"])
 
@@ -320,9 +352,7 @@ class Shop:
         if "x-shopify-access-token" in call.headers:
             return Reply(b"the token has leaked", status=400)
         lines = self.contents[call.groups["number"]]
-        return Reply(
-            b"".join(json.dumps(line).encode() + b"\n" for line in lines), media_type="application/jsonl"
-        )
+        return Reply(b"\n".join([*lines, b""]), media_type="application/jsonl")
 
     # --- REST
 
@@ -348,6 +378,7 @@ class Shop:
         return Reply({resource: page}, headers=headers)
 
 
+@cache
 def instant(text):
     return datetime.fromisoformat(text)
 
@@ -382,14 +413,24 @@ def fits(value, sign, text):
 
 _SHOPS: dict[Path, Shop] = {}
 HOUR = 3600
+WHOLE_ORDERS = 1000
+"""So many orders of the sample have a second line and a sale; of more, a run takes only longer."""
 
 
 def make(folder: Path, *, rows: int, canary: str) -> Sample:
-    """Orders with two lines each, some products, and one location; nothing else."""
+    """Orders with their lines and sales; some products; and one object of every other kind."""
     shop = _SHOPS[folder] = Shop()
     step = HOUR / max(rows, 1)
+    whole = min(rows, WHOLE_ORDERS)
     shop.roots["orders"] = [
-        order(1 + i, seconds=round(i * step), note=canary if i == 0 else None) for i in range(rows)
+        order(
+            1 + i,
+            lines=2 if i < whole else 1,
+            sales=int(i < whole),
+            seconds=round(i * step),
+            note=canary if i == 0 else None,
+        )
+        for i in range(rows)
     ]
     shop.roots["products"] = [product(1 + i, seconds=i) for i in range(3)]
     one_of_each(shop)
@@ -398,8 +439,8 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         rows={
             **dict.fromkeys(SINGLE, 1),
             "orders": rows,
-            "order_line_items": 2 * rows,
-            "order_transactions": rows,
+            "order_line_items": rows + whole,
+            "order_transactions": whole,
             "products": 3,
             "product_metafields": 3,
         },

@@ -14,18 +14,16 @@ from icetap.testing.findings import (
     line_findings,
     record_findings,
 )
-from icetap.testing.subject import CANARY, finish
+from icetap.testing.subject import CANARY, LARGE_ROWS, finish
 
 if TYPE_CHECKING:
     from icetap.testing.samples import Sample
     from icetap.testing.subject import Outcome, Subject
 
 TERMINATED = 128 + signal.SIGTERM
-FEW_ROWS, MANY_ROWS = 2_000, 25_000
+FEW_ROWS = 2_000
 GROWTH_BYTES = 40 * 1024 * 1024
-"""By how much a run over `MANY_ROWS` may exceed one over `FEW_ROWS`: allocators and pools vary."""
-
-LONG_ROWS = 50_000
+"""By how much a run over `LARGE_ROWS` may exceed one over `FEW_ROWS`: allocators and pools vary."""
 
 
 def test_discovery_is_stable(tap: Subject) -> None:
@@ -140,8 +138,7 @@ def _keys(outcome: Outcome, stream: str) -> list[Any]:
 
 
 def test_sigterm_ends_the_run_with_143_after_a_whole_line(tap: Subject) -> None:
-    folder = tap.new_folder()
-    sample = tap.make_sample(folder, rows=LONG_ROWS)
+    sample = tap.large_sample
     with tap.start(*tap.reading(sample), config=sample.config) as process:
         assert process.stdout is not None
         head = process.stdout.read(
@@ -158,8 +155,7 @@ def test_sigterm_ends_the_run_with_143_after_a_whole_line(tap: Subject) -> None:
 
 
 def test_a_target_that_is_gone_ends_the_run_without_a_traceback(tap: Subject) -> None:
-    folder = tap.new_folder()
-    sample = tap.make_sample(folder, rows=LONG_ROWS)
+    sample = tap.large_sample
     with tap.start(*tap.reading(sample), config=sample.config) as process:
         assert process.stdout is not None
         process.stdout.read(4096)
@@ -173,14 +169,14 @@ def test_a_target_that_is_gone_ends_the_run_without_a_traceback(tap: Subject) ->
 
 
 def test_memory_is_flat(tap: Subject) -> None:
-    few, many = (_peak(tap, rows) for rows in (FEW_ROWS, MANY_ROWS))
+    few = _peak(tap, tap.make_sample(tap.new_folder(), rows=FEW_ROWS))
+    many = _peak(tap, tap.large_sample)
 
     grown = (many - few) / 2**20
-    assert many - few < GROWTH_BYTES, f"{MANY_ROWS} rows took {grown:.0f} MB more than {FEW_ROWS}"
+    assert many - few < GROWTH_BYTES, f"{LARGE_ROWS} rows took {grown:.0f} MB more than {FEW_ROWS}"
 
 
-def _peak(tap: Subject, rows: int) -> int:
-    sample: Sample = tap.make_sample(tap.new_folder(), rows=rows)
+def _peak(tap: Subject, sample: Sample) -> int:
     outcome = tap.read(sample)
     assert outcome.exit_code == 0, outcome.stderr[-2000:]
     return outcome.peak_bytes
