@@ -183,7 +183,7 @@ def _number(native: Native, read: str, *, options: TypeOptions) -> tuple[pa.Data
         **dict.fromkeys((*_SMALL_INTEGERS, "year"), pa.int32()),
         "int": pa.int64() if native.is_unsigned else pa.int32(),
         "bigint": BIGINT_UNSIGNED if native.is_unsigned else pa.int64(),
-        "float": pa.float32(),
+        "float": pa.float64(),
         "double": pa.float64(),
     }
     if kind not in widths:
