@@ -110,7 +110,7 @@ def test_zero_rows_announced_twice_empty_the_table_only_when_allowed(lake, singe
     assert lake.ids() == ([] if allowed else [1, 2, 3])
     assert lake.rows() == [] or not allowed
     if not allowed:
-        assert "allow_empty_full_table" in " ".join(outcome.stream()["evolved"])
+        assert "allow_empty_full_table" in " ".join(outcome.stream()["warnings"])
 
 
 @pytest.mark.parametrize("allowed", [True, False], ids=["allowed", "not-allowed"])

@@ -191,8 +191,9 @@ class StreamLoad:
         if settings.load_method in {"auto", "history"} and version == self.target.active_version:
             return False  # one version for ever: no rows means no changes
         if not settings.allow_empty_full_table and not self.target.is_empty:
-            self.announce(
-                "its complete full read had no rows; the table is unchanged, as 'allow_empty_full_table' is not set"
+            self.job.warn(
+                "keeps its rows although the source's table is empty: a complete full read had none, or it was "
+                "truncated. Set 'allow_empty_full_table: true' to empty it"
             )
         return settings.allow_empty_full_table
 
