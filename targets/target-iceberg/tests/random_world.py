@@ -174,7 +174,7 @@ class World:
         found = [
             (name, one)
             for name, one in self.columns.items()
-            if {"long", "text"} & set(one.targets) and name.startswith("c")
+            if {"long", "text"} & set(one.targets) and name.startswith("c") and one.is_declared
         ]
         found = [(name, one) for name, one in found if "long" in one.targets]
         if not found:
