@@ -35,6 +35,12 @@ class Redactor:
         self._forms: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
+    def forget(self) -> None:
+        """Know nothing any more: for processes that run one tap after the other, as tests do."""
+        with self._lock:
+            self._forms = ()
+        self.hides_values = False
+
     def add(self, secret: str) -> None:
         """Remember a secret in all the forms that it may be written in.
 

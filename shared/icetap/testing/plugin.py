@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icetap.connectors import find_connectors
+from icetap.secrets.redaction import REDACTOR
 from icetap.testing.servers import LEDGER
 from icetap.testing.subject import Subject
 
@@ -39,6 +40,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             if name == "rest_tap":
                 found = [each for each in found if any(_REST.match(text) for text in each.dependencies)]
             metafunc.parametrize(name, found, ids=[each.name for each in found], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests() -> Iterator[None]:
+    """What one test keeps secret may be an ordinary word in the messages that the next one reads."""
+    yield
+    REDACTOR.forget()
 
 
 @pytest.fixture(scope="session")

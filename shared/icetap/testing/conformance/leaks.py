@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import selectors
 import signal
 import threading
 import time
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from icetap.testing.subject import Outcome, Subject
 
 MANY_ROWS = 20_000
-PIPE_BYTES = 1024 * 1024
+PIPE_BYTES = 64 * 1024
 MIN_LENGTH = 8  # of a credential that is looked for: shorter ones are words that may be anywhere
 
 
@@ -156,18 +156,24 @@ def test_a_run_that_is_killed_leaves_nothing_unmasked(tap: Subject) -> None:
 
 
 def _until_rows(process: Popen[bytes]) -> bytes:
-    """Read until the first rows have passed, or a file of them has been announced."""
+    """Read records and log until the first rows have passed, or a file of them has been announced; return both."""
     assert process.stdout is not None
     assert process.stderr is not None
-    # Nobody reads the log meanwhile, and a tap of many columns says more at DEBUG than a pipe holds by default.
-    fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    head = b""
-    while b'"RECORD"' not in head and b'"BATCH"' not in head:
-        more = process.stdout.read(4096)
-        if not more:
-            break
-        head += more
-    return head
+    passed = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
+    records = process.stdout.fileno()
+    # Both at once: a log at DEBUG fills its pipe before the first row has come.
+    with selectors.DefaultSelector() as open_pipes:
+        for pipe in passed:
+            open_pipes.register(pipe, selectors.EVENT_READ)
+        while records in open_pipes.get_map() and not any(
+            kind in passed[records] for kind in (b'"RECORD"', b'"BATCH"')
+        ):
+            for ready, _ in open_pipes.select():
+                more = os.read(ready.fd, PIPE_BYTES)
+                passed[ready.fd] += more
+                if not more:
+                    open_pipes.unregister(ready.fd)
+    return b"".join(passed.values())
 
 
 def test_a_run_that_fails_tells_no_hidden_value(tap: Subject) -> None:
