@@ -103,9 +103,9 @@ def test_a_connection_that_waits_for_its_next_table_holds_no_lock(database, sync
 
 
 def test_no_thread_is_left_behind(shop, sync):
+    before = set(threading.enumerate())
     sync(shop, max_parallel=4)
 
-    for thread in threading.enumerate():
-        if thread.name.startswith("icetap-"):  # on its way out, perhaps of an earlier test
-            thread.join(timeout=30)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("icetap-")]
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=30)
+    assert set(threading.enumerate()) <= before
