@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
+
+    Hook = Callable[[sys.UnraisableHookArgs], object]
+
+_AGAIN_SECONDS = 0.01
 
 
 class Terminated(BaseException):
@@ -16,7 +23,26 @@ class Terminated(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"ended by signal {signum}")
+        self.signum = signum
         self.exit_code = 128 + signum
+
+
+def _asking_again(told: Hook) -> Hook:
+    """Return a hook that sends a signal once more whose exception Python has dropped.
+
+    A signal may arrive in a destructor or in a weak reference's callback, where no exception gets through.
+    Source: https://docs.python.org/3/library/sys.html#sys.unraisablehook (read 2026-11-21).
+    """
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, Terminated):
+            told(dropped)
+            return
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), dropped.exc_value.signum))
+        again.daemon = True
+        again.start()
+
+    return hook
 
 
 class Termination:
@@ -36,6 +62,7 @@ class Termination:
         if self._depth:
             self._pending = signum
             return
+        sys.unraisablehook = _asking_again(sys.unraisablehook)
         raise Terminated(signum)
 
     @contextlib.contextmanager

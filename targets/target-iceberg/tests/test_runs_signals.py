@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -21,6 +23,24 @@ def commit(table, change, *, stage):
     time.sleep(0.7)
     return original(table, change, stage=stage)
 loaded_table.commit_change = commit
+"""
+
+
+IN_A_DESTRUCTOR = """
+import os, signal, time
+from target_iceberg.signals import Terminated, Termination
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+signal.signal(signal.SIGTERM, Termination().handle)
+try:
+    Last()
+    time.sleep(20)
+except Terminated as ended:
+    raise SystemExit(ended.exit_code)
 """
 
 
@@ -81,3 +101,11 @@ def test_the_run_after_a_signal_goes_on(lake, singer):
         singer.state(s=1), singer.schema(keys=[], cursor="id"), singer.records([1, 2, 3]), singer.state(s=3)
     )
     assert lake.ids() == [1, 2, 3]
+
+
+def test_a_signal_whose_exception_python_drops_ends_the_process_all_the_same():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 143, done.stderr
+    assert done.stderr == b""
