@@ -278,8 +278,16 @@ class RestStream(Stream):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        for page in self.read([context or {}]):
+        # Only the SDK's connection test comes here: a run reads by pages, and the children of whole pages.
+        if not self.started_at:
+            self.begin({})
+        parent = self.parent_stream
+        for page in self.read([{}] if parent is None else parent.first_page().contexts or []):
             yield from page.records
+
+    @override
+    def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:
+        return ()
 
     # --- walking ------------------------------------------------------------------------------------
 
