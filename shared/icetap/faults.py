@@ -10,17 +10,17 @@ from __future__ import annotations
 import errno
 import re
 import sqlite3
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import requests
 from pyiceberg import exceptions as iceberg
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError
+from icetap.waiting import asked_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 _KEPT = "What was committed stays, and no STATE was printed for the rest: run the pipeline again when it is mended."
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -143,23 +143,12 @@ def _host_is_unknown(error: BaseException) -> bool:
 
 
 def retry_after_seconds(error: BaseException, *, now: datetime | None = None) -> float | None:
-    """Seconds that the server asked to wait with `Retry-After`; None when it did not.
-
-    Source: RFC 9110, section 10.2.3 (a number of seconds, or an HTTP date).
-    """
+    """Seconds that the server asked to wait with `Retry-After`; None when it did not."""
     for one in _causes(error):
         response = getattr(one, "response", None)
         value = response.headers.get("Retry-After") if response is not None else None
-        if not value:
-            continue
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
-        except (TypeError, ValueError):
-            continue
+        if (seconds := asked_wait(value, now=now)) is not None:
+            return seconds
     return None
 
 

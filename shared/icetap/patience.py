@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from icetap import faults
+from icetap.waiting import growing_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("icetap.catalogs")
 DEFAULT_RETRIES = 5
 RETRIES_PROPERTY = "icetap.max-retries"
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
 LONGEST_ASKED_SECONDS = 120.0
 """A server may ask for more patience than we have by ourselves, up to this."""
 
@@ -51,7 +50,7 @@ class Patience:
             attempt: How many attempts have failed before this one.
             what: What was tried, for the log.
         """
-        seconds = min(FIRST_WAIT_SECONDS * 2**attempt, LONGEST_WAIT_SECONDS)
+        seconds = growing_wait(attempt)
         asked = faults.retry_after_seconds(error)
         if asked is not None:
             seconds = min(asked, LONGEST_ASKED_SECONDS)

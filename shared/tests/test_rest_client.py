@@ -35,11 +35,12 @@ from icetap.rest import (
     query,
 )
 from icetap.rest.limits import RateLimiter
-from icetap.rest.rules import reset_seconds, wait_seconds
+from icetap.rest.rules import reset_seconds
 from icetap.secrets import rotating
 from icetap.secrets.keys import new_key
 from icetap.secrets.store import open_store
 from icetap.testing.api import FakeApi, Reply
+from icetap.waiting import asked_wait
 
 from .rest_tap import read, tap_of, things
 
@@ -80,7 +81,7 @@ def failing(api, *replies):
     ],
 )
 def test_retry_after_is_seconds_or_a_date_by_the_servers_clock(value, seconds):
-    assert wait_seconds(value, now=NOON) == seconds
+    assert asked_wait(value, now=NOON) == seconds
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Connection:
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch):
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.001)
 
 
 def numbers_of(source: Source, readers: Readers) -> list[int]:

@@ -32,6 +32,7 @@ from icetap.rest.limits import Rate, RateLimiter
 from icetap.rest.rules import ErrorRule, RetryPolicy, exhausted_seconds, verdict
 from icetap.rest.templates import as_text
 from icetap.secrets.redaction import REDACTOR
+from icetap.waiting import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,6 @@ CHUNK_BYTES = 1024 * 1024
 ASKED_RETRIES = 10
 """A server that says how long to wait may do so this many times as often as one that merely fails."""
 
-_TICK_SECONDS = 0.2
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ERROR_TEXT_CHARACTERS = 300
 
@@ -242,9 +242,8 @@ class Client:
         self.logger.warning("%s: %s; attempt %d follows in %.1f s", name, why, attempt + 1, seconds)
         with self._lock:
             self.counts["retries"] += 1
-            if asked is not None:
-                # The others need not find out for themselves.
-                self._not_before = max(self._not_before, time.monotonic() + seconds)
+        if asked is not None:
+            self.leave_alone(seconds)  # the others need not find out for themselves
         self._pause(seconds)
 
     def _refuse(self, request: Request, answer: Answer, rule: ErrorRule) -> None:
@@ -296,8 +295,7 @@ class Client:
         answer = Answer(response.status_code, response.headers, response.url, content, answer_format)
         pause = exhausted_seconds(answer.headers, now=answer.date)
         if pause is not None and pause <= self.options.retry.max_wait:
-            with self._lock:
-                self._not_before = max(self._not_before, time.monotonic() + pause)
+            self.leave_alone(pause)
         return answer
 
     def _respond(self, request: Request, *, stream: bool) -> requests.Response:
@@ -389,13 +387,10 @@ class Client:
 
     def _pause(self, seconds: float) -> None:
         """Sleep, and stop when the run has to."""
-        until = time.monotonic() + seconds
         if seconds > 0:
             with self._lock:
                 self.counts["waited_ms"] += int(seconds * 1000)
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, _TICK_SECONDS))
-            self.check()
+            wait(seconds, check=self.check)
 
     # --- large bodies -----------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from icetap.rest.jsonpath import JSONPath
+from icetap.waiting import asked_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,29 +127,10 @@ class RetryPolicy:
     def asked_wait(self, answer: Answer) -> float | None:
         """Return how many seconds the server asks to wait, None when it does not say."""
         for name in ("Retry-After", *self.wait_headers):
-            if (seconds := wait_seconds(answer.headers.get(name), now=answer.date)) is not None:
+            if (seconds := asked_wait(answer.headers.get(name), now=answer.date)) is not None:
                 return seconds
         if answer.status == 429:
             return reset_seconds(answer.headers, now=answer.date)
-        return None
-
-
-def wait_seconds(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Read `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
-
-    Args:
-        value: The header.
-        now: The server's own time, so that clocks that differ do no harm.
-    """
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds())
-    except (TypeError, ValueError):
         return None
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING
+
+from icetap.waiting import growing_wait, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOGGER = logging.getLogger("icetap.sql")
-
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
-_POLL_SECONDS = 0.2
 
 
 class Retries:
@@ -47,7 +44,7 @@ class Retries:
             failures, self._failures = self._failures, self._failures + 1
         if failures >= self._maximum:
             raise error
-        seconds = min(FIRST_WAIT_SECONDS * 2**failures, LONGEST_WAIT_SECONDS)
+        seconds = growing_wait(failures)
         LOGGER.warning(
             "%s: %s; attempt %d of %d follows in %.1f s",
             self._what,
@@ -56,7 +53,4 @@ class Retries:
             self._maximum + 1,
             seconds,
         )
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._check()
-            time.sleep(min(left, _POLL_SECONDS))
+        wait(seconds, check=self._check)

@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote_plus
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
@@ -319,7 +321,48 @@ def _clients_of(request: Request) -> list[tuple[str, str]]:
     return [(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])]
 
 
-class TcpProxy:
+class _Relay:
+    """Takes connections for a server on this machine while it is entered; a subclass passes their bytes."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._socket)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+                self._took(client, server)
+                threading.Thread(target=self._questions, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+
+    def _took(self, client: socket.socket, server: socket.socket) -> None:
+        """Hear of a new connection."""
+
+    def _questions(self, client: socket.socket, server: socket.socket) -> None:
+        for block in _blocks(client):
+            with contextlib.suppress(OSError):
+                server.sendall(block)
+        _end(server)
+
+    def _answers(self, server: socket.socket, client: socket.socket) -> None:
+        for block in _blocks(server):
+            with contextlib.suppress(OSError):
+                client.sendall(block)
+        _end(client)
+
+
+class TcpProxy(_Relay):
     """Passes bytes to a server on this machine, and cuts a connection when a client says a certain thing.
 
     Args:
@@ -341,31 +384,14 @@ class TcpProxy:
         answer_only: bool = False,
         vanishes: bool = False,
     ) -> None:
-        self._upstream = port
+        super().__init__(port)
         self._after, self._at = after, at
         self._answer_only = answer_only
         self._vanishes = vanishes
         self.left = times
         """How many cuts are still to come."""
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _end(self._socket)
-        self._socket.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._socket.accept()
-                server = socket.create_connection(("127.0.0.1", self._upstream))
-                threading.Thread(target=self._questions, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
-
+    @override
     def _questions(self, client: socket.socket, server: socket.socket) -> None:
         armed = False
         for block in _blocks(client):
@@ -385,15 +411,8 @@ class TcpProxy:
         _end(client)
         _end(server)
 
-    @staticmethod
-    def _answers(server: socket.socket, client: socket.socket) -> None:
-        for block in _blocks(server):
-            with contextlib.suppress(OSError):
-                client.sendall(block)
-        _end(client)
 
-
-class LossyProxy:
+class LossyProxy(_Relay):
     """Passes bytes to a server on this machine, and cuts connections in the middle of what the server answers.
 
     Args:
@@ -403,7 +422,7 @@ class LossyProxy:
     """
 
     def __init__(self, port: int, *, after_bytes: int, times: int = 1) -> None:
-        self._upstream = port
+        super().__init__(port)
         self._after_bytes = after_bytes
         self.left = times
         """How many cuts are still to come."""
@@ -411,16 +430,6 @@ class LossyProxy:
         """How many connections were made."""
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _end(self._socket)
-        self._socket.close()
 
     def vanish(self) -> None:
         """Cut every connection that is open now, and take no new one."""
@@ -429,25 +438,14 @@ class LossyProxy:
             for one in self._open:
                 _end(one)
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._socket.accept()
-                server = socket.create_connection(("127.0.0.1", self._upstream))
-                with self._lock:
-                    self.connections += 1
-                    self._open |= {client, server}
-                threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+    @override
+    def _took(self, client: socket.socket, server: socket.socket) -> None:
+        with self._lock:
+            self.connections += 1
+            self._open |= {client, server}
 
-    @staticmethod
-    def _pass(client: socket.socket, server: socket.socket) -> None:
-        for block in _blocks(client):
-            with contextlib.suppress(OSError):
-                server.sendall(block)
-        _end(server)
-
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    @override
+    def _answers(self, server: socket.socket, client: socket.socket) -> None:
         brought = 0
         for block in _blocks(server):
             brought += len(block)

@@ -239,7 +239,7 @@ def test_the_test_command_tells_how_long_changes_are_kept(tracked, command):
 
 
 def test_a_lost_connection_while_following_is_made_anew(tracked, fake, sync, monkeypatch):
-    monkeypatch.setattr("icetap.patience.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.01)
     first = sync(tracked, **LOG)
     tracked.execute("UPDATE dbo.t SET name = N'A' WHERE id = 1")
     fake.fake.fail["CHANGETABLE"] = [

@@ -293,7 +293,7 @@ def test_errors_of_the_wire_become_ours(fake, sync, number, message, kind):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("icetap.patience.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize(

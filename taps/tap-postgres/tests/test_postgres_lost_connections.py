@@ -27,7 +27,7 @@ IDS = list(range(1, ROWS + 1))
 def _small_chunks_and_short_waits(monkeypatch):
     """Some twelve chunks of a small table."""
     monkeypatch.setattr("tap_postgres.chunks.CHUNK_BYTES", 128 * 1024)
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ def _until(holds):
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 128 * 1024)
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.1)
 
 
 FILL = "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 20000) AS i"

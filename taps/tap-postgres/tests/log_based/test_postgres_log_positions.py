@@ -107,7 +107,7 @@ def test_an_interrupted_first_read_goes_on_and_sees_what_changed_before(log, sho
 
 def test_a_first_read_that_is_tried_again_sees_what_changed_between_its_attempts(log, short, monkeypatch):
     monkeypatch.setattr("tap_postgres.chunks.CHUNK_BYTES", 100_000)
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.1)
     source = log("CREATE TABLE t (id int PRIMARY KEY, n int, pad text)")
     source.execute(
         "INSERT INTO t SELECT i, 0, repeat('x', 100) FROM generate_series(1, 5000) AS i", "ANALYZE t"
@@ -313,7 +313,7 @@ def test_a_slot_that_another_session_reads_is_not_taken_from_it(items):
 
 def test_a_lost_connection_is_made_anew_and_nothing_is_lost(log, monkeypatch):
     monkeypatch.setattr("icetap.sql.change_log_run.CHECK_EVERY", 50)
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.1)
     source = log("CREATE TABLE t (id int PRIMARY KEY, pad text)")
     source.run()
     for start in range(0, 20_000, 1000):

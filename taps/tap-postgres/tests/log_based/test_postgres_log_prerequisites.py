@@ -227,7 +227,7 @@ def test_a_second_slot_for_a_new_stream_is_missing(tight_server, sync):
 def test_a_server_that_is_restarted_while_it_is_followed_is_asked_again(
     tight_server, sync, monkeypatch, caplog
 ):
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.3)
     source = tight_server("CREATE TABLE t (id int PRIMARY KEY)")
     run = {"replication_slot_name": "restarted", "streams": WHOLE}
     state = sync(source, **run).state
@@ -250,7 +250,7 @@ def test_a_server_that_is_restarted_while_it_is_followed_is_asked_again(
 
 def test_a_server_that_is_restarted_during_the_first_read_is_read_on(tight_server, sync, monkeypatch):
     monkeypatch.setattr("tap_postgres.chunks.CHUNK_BYTES", 100_000)
-    monkeypatch.setattr("icetap.sql.retries.FIRST_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("icetap.waiting.FIRST_WAIT_SECONDS", 0.3)
     source = tight_server(
         "CREATE TABLE t (id int PRIMARY KEY, pad text)",
         "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 5000) AS i",
