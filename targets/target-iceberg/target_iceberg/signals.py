@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -51,11 +50,6 @@ class Termination:
     def __init__(self) -> None:
         self._depth = 0
         self._pending: int | None = None
-
-    def install(self) -> None:
-        """Handle SIGTERM and SIGINT of this process from now on."""
-        signal.signal(signal.SIGTERM, self.handle)
-        signal.signal(signal.SIGINT, self.handle)
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """End now, or when the commit that runs is done."""
