@@ -226,7 +226,8 @@ def _answers(port: int) -> bool:
 
 
 def _places(programs: Programs, data: Path) -> list[str]:
-    places = [f"--datadir={data}"]
+    # A server that starts removes the temporary files of any other one that shares its folder of them.
+    places = [f"--datadir={data}", f"--tmpdir={data.parent}"]
     if programs.base:
         places += [f"--basedir={programs.base}", f"--lc-messages-dir={programs.base / 'share'}"]
     return places
@@ -238,9 +239,7 @@ def _as_root() -> list[str]:
 
 
 def _new_data(programs: Programs, data: Path) -> None:
-    command = [str(programs.install), "--no-defaults", f"--datadir={data}", *_as_root()]
-    if programs.base:
-        command.append(f"--basedir={programs.base}")
+    command = [str(programs.install), "--no-defaults", *_places(programs, data), *_as_root()]
     made = subprocess.run(
         [*command, "--auth-root-authentication-method=normal", "--skip-test-db"],
         capture_output=True,
