@@ -35,7 +35,7 @@ from icetap.secrets.redaction import REDACTOR
 from icetap.waiting import wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from icetap.rest.cache import AnswerCache
     from icetap.rest.request import Request
@@ -115,6 +115,7 @@ class Client:
         self._lock = threading.Lock()
         self._error_text = JSONPath(self.options.error_text) if self.options.error_text else None
         self._session = self._new_session()
+        self._environments: dict[str, Mapping[str, Any]] = {}
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
@@ -323,7 +324,7 @@ class Client:
         if request.is_signed:
             (request.auth or self.auth).sign(signed, self)
         prepared = self._prepared(signed, url)
-        settings = self._session.merge_environment_settings(url, {}, stream, None, None)
+        settings = {**self._environment(url), "stream": stream}
         with self._slots, self._faults():
             with self._lock:
                 self.counts["requests"] += 1
@@ -333,6 +334,16 @@ class Client:
             if not stream:
                 _ = response.content  # inside of the slot, so that `max_parallel` holds for bodies too
             return response
+
+    def _environment(self, url: str) -> Mapping[str, Any]:
+        """Return proxies and certificates as the environment has them; looked up once for each host, as it is slow."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._environments:
+            self._environments[origin] = self._session.merge_environment_settings(
+                origin, {}, None, None, None
+            )
+        return self._environments[origin]
 
     def _prepared(self, signed: Request, url: str) -> requests.PreparedRequest:
         params = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 AHEAD = 2
-"""Results of one task that may wait until those before them are taken."""
+"""Tasks for each worker that are begun before their turn, and results of one of them that may wait until they are taken."""
 
 _POLL_SECONDS = 0.1
 Result = TypeVar("Result")
@@ -20,42 +20,72 @@ Result = TypeVar("Result")
 def in_order(tasks: Iterable[Callable[[], Iterator[Result]]], *, workers: int) -> Iterator[Result]:
     """Yield what the tasks yield, in their order, while the next ones run ahead.
 
+    A worker whose task has ended takes the next one, though others before it are still under way: one slow answer does
+    not make the others wait.
+
     Args:
         tasks: Made as they are needed; each returns an iterator that is used by one thread only.
         workers: How many run at once. With one, everything runs in the caller's thread.
 
-    Holds at most `workers * AHEAD` results. An error of a task is raised when its turn comes.
+    Holds at most `workers * AHEAD` tasks, with `AHEAD` results each. An error of a task is raised when its turn comes.
     """
     if workers <= 1:
         for task in tasks:
             yield from task()
         return
-    abandoned = threading.Event()
-    running: deque[_Running[Result]] = deque()
+    pool = _Pool(workers)
+    begun: deque[_Begun[Result]] = deque()
     waiting = iter(tasks)
     try:
         while True:
-            while len(running) < workers and (following := next(waiting, None)) is not None:
-                running.append(_Running(following, abandoned))
-            if not running:
+            while len(begun) < workers * AHEAD and (following := next(waiting, None)) is not None:
+                begun.append(_Begun(following, pool.abandoned))
+                pool.run(begun[-1])
+            if not begun:
                 return
-            yield from running[0].results()
-            running.popleft()
+            yield from begun[0].results()
+            begun.popleft()
     finally:
-        abandoned.set()
+        pool.abandon()
 
 
-class _Running(Generic[Result]):
-    """One task in its thread, which waits when its results are not taken."""
+class _Pool:
+    """Threads that run tasks in the order in which these come; as many as there are tasks for."""
+
+    def __init__(self, workers: int) -> None:
+        self.abandoned = threading.Event()
+        self._workers = workers
+        self._threads = 0
+        self._tasks: queue.SimpleQueue[_Begun[Any] | None] = queue.SimpleQueue()
+
+    def run(self, task: _Begun[Any]) -> None:
+        self._tasks.put(task)
+        if self._threads < self._workers:
+            self._threads += 1
+            # A daemon, so that a request under way does not hold up the end of an interrupted run.
+            threading.Thread(target=self._work, name="icetap-rest", daemon=True).start()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if not self.abandoned.is_set():
+                task.run()
+
+    def abandon(self) -> None:
+        """Let the threads end, each after what it is at."""
+        self.abandoned.set()
+        for _ in range(self._threads):
+            self._tasks.put(None)
+
+
+class _Begun(Generic[Result]):
+    """One task, whose thread waits when its results are not taken."""
 
     def __init__(self, task: Callable[[], Iterator[Result]], abandoned: threading.Event) -> None:
         self._task = task
         self._abandoned = abandoned
         self._queue: queue.Queue[tuple[bool, Result | BaseException | None]] = queue.Queue(AHEAD)
-        # A daemon, so that a request under way does not hold up the end of an interrupted run.
-        threading.Thread(target=self._run, name="icetap-rest", daemon=True).start()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         try:
             for result in self._task():
                 if not self._put(True, result):
