@@ -41,6 +41,7 @@ _ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
         RetriableError,
         "Somebody holds a lock, such as an ALTER TABLE that waits; look at pg_stat_activity.",
     ),
+    ("55006", RetriableError, "Another session uses it at the moment."),
     ("40P01", RetriableError, "Two sessions waited for each other; the read is begun again."),
     (
         "40001",

@@ -60,6 +60,8 @@ class PostgresChangeLog(ChangeLog):
         self._confirmed = 0
         self._snapshot_holder: ReplicationConnection | None = None
         self._reader: ReplicationConnection | None = None
+        self._reader_pid: int | None = None
+        """The walsender of the last reader, which outlives it where the network lost the end of a connection."""
 
     # --- sessions -----------------------------------------------------------------------------------
 
@@ -241,14 +243,17 @@ class PostgresChangeLog(ChangeLog):
 
     @override
     def changes(self, positions: Mapping[TableId, str], *, until: str | None) -> Iterator[Event]:
+        self._end_last_reader()
         slot = self._administration.slot(self._settings.slot)
         if slot is None:
             raise RetriableError(f"the replication slot '{self._settings.slot}' is gone since the run began")
+        checks.require_slot(slot, self._settings.slot, database=self._facts.database)
         start = min(map(lsn, positions.values()))
         confirmed = max(self._confirmed, lsn(slot.confirmed) if slot.confirmed else 0)
         if self._reader is not None:
             self._reader.close()
         reader = self._reader = ReplicationConnection(self._dialect.server)
+        self._reader_pid = reader.pgconn.backend_pid
         stream = reader.stream(
             self._settings.slot, self._settings.publication, start=start, confirmed=min(confirmed, start)
         )
@@ -260,16 +265,27 @@ class PostgresChangeLog(ChangeLog):
             stream.stop()
             reader.close()
             self._reader = None
-            self._wait_until_free()
+            with contextlib.suppress(IcetapError):  # the server may be away
+                self._end_last_reader()
 
-    def _wait_until_free(self) -> None:
-        """Wait until the server has let go of the slot, so that the next run may begin at once."""
-        end = time.monotonic() + FREE_SECONDS
-        with contextlib.suppress(IcetapError):  # the server may be away
+    def _end_last_reader(self) -> None:
+        """Wait until the server has let go of the slot, so that it can be read again at once.
+
+        A server that was not told of the end of a connection holds the slot for `wal_sender_timeout`, 60 s by default:
+        the session of our own last reader is ended, and no other.
+        """
+        if self._reader_pid is None:
+            return
+        session, name = self._administration, self._settings.slot
+        for ends_it in (False, True):
+            end = time.monotonic() + FREE_SECONDS
             while time.monotonic() < end:
-                slot = self._administration.slot(self._settings.slot)
-                if slot is None or slot.active_pid is None:
+                slot = session.slot(name)
+                if slot is None or slot.active_pid != self._reader_pid:
+                    self._reader_pid = None
                     return
+                if ends_it:
+                    session.execute("SELECT pg_terminate_backend(%s)", self._reader_pid)
                 time.sleep(_POLL_SECONDS)
 
     def _columns_of(self, logged: list[LoggedColumn]) -> tuple[Column, ...]:
