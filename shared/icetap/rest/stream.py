@@ -8,24 +8,24 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError, DataError, IcetapError
-from icetap.rest.answers import Answer, Format
 from icetap.rest.client import RestartPagingSignal, StopPagingSignal
+from icetap.rest.declaration import Declaration
 from icetap.rest.failures import NoAccessError, PassingFaultError, SkippedPartError
-from icetap.rest.incremental import SYNC_TIME, Incremental, Progress, Window, local_now
+from icetap.rest.incremental import SYNC_TIME, Progress, Window, local_now
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.reading import PageReader
-from icetap.rest.records import RecordRules, all_conversions, converted
-from icetap.rest.request import Asked, Body, Request
+from icetap.rest.records import all_conversions, converted
+from icetap.rest.request import Asked, Request
 from icetap.rest.sampling import asked_first_page, known_properties, lookback_of
 from icetap.rest.templates import render
 
@@ -34,66 +34,21 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers.types import Context, Record
 
+    from icetap.rest.answers import Answer
     from icetap.rest.client import Client
-    from icetap.rest.paging import Paging
-    from icetap.rest.rules import ErrorRule
     from icetap.rest.tap import RestTap
 
 
 MAX_RESTARTS = 3
 
 
-class RestStream(Stream):
+class RestStream(Declaration, Stream):
     """One stream of an API. A subclass declares it; the methods below are for what cannot be declared.
 
-    What a declaration says is told at each attribute. `records_jsonpath`, `path` and `primary_keys` mean what they mean in
-    the Singer SDK; paging, retries, windows, bookmarks and output are the engine's own, so that a record costs
-    microseconds and no page is lost.
+    What may be declared is told at each attribute of `Declaration`. `records_jsonpath`, `path` and `primary_keys` mean
+    what they mean in the Singer SDK; paging, retries, windows, bookmarks and output are the engine's own, so that a
+    record costs microseconds and no page is lost.
     """
-
-    path: ClassVar[str] = ""
-    """Relative to the base URL. `{client_id}` is a value of the parent's `child_context`, or of `partition_by`."""
-
-    method: ClassVar[str] = "GET"
-    params: ClassVar[Mapping[str, Any]] = {}
-    """Query parameters; values may be templates (`icetap.rest.templates`), and those without a value are left out."""
-
-    headers: ClassVar[Mapping[str, Any]] = {}
-    body: ClassVar[Body] = None
-    """An object or list for JSON, `GraphQL(…)`, `Form(…)` or `Text(…)`."""
-
-    format: ClassVar[Format] = Format()
-    records_jsonpath: ClassVar[str] = "$"
-    """Where an answer has the records."""
-
-    paging: ClassVar[Paging | None] = None
-    """None: one answer, and an error if it says that there is more."""
-
-    incremental: ClassVar[Incremental | None] = None
-    parent: ClassVar[str | None] = None
-    """The name of the stream each of whose records this one is asked for."""
-
-    child_context: ClassVar[Mapping[str, str]] = {}
-    """What children may use of a record: name -> JSONPath. Becomes columns of theirs."""
-
-    follow_parent: ClassVar[bool] = False
-    """Whether only children of parents that changed are read: when children change, their parent does."""
-
-    partition_by: ClassVar[Mapping[str, Any]] = {}
-    """Reads the stream once for each value: name -> list, or a template of one."""
-
-    properties: ClassVar[Mapping[str, Any] | None] = None
-    """The columns as JSON Schema; None: inferred from a sample, and remembered in catalog and state."""
-
-    convert: ClassVar[Mapping[str, str]] = {}
-    """Fields to convert before anything else: name -> `timestamp`, `timestamp_ms`, `decimal` or a pattern of strftime."""
-
-    schema_policy: ClassVar[str | None] = None
-    """`evolve`, `freeze` or `discard`, when not what the setting says."""
-
-    rules: ClassVar[RecordRules] = RecordRules()
-    errors: ClassVar[Sequence[ErrorRule]] = ()
-    """What certain answers mean to this stream, before the tap's own rules."""
 
     def __init__(self, tap: RestTap, name: str | None = None) -> None:
         self.rest_tap = tap
