@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from icetap.columnar.stream import Page
-from icetap.errors import ConfigurationError, DataError, StateError
+from icetap.errors import ConfigurationError, DataError, SkippableError, StateError
 from icetap.sql.queries import replace_bookmark
 from icetap.state.bookmarks import canonical, is_before, is_timestamp, sorts_as_text
 
@@ -59,10 +59,7 @@ class IncrementalRead:
     def _cursor_column(self) -> Column:
         stream = self._stream
         if not stream.replication_key:
-            raise ConfigurationError(
-                f"stream '{stream.name}' is INCREMENTAL but has no replication key. "
-                "Set 'replication-key' in its metadata, or 'streams.<name>.replication_key'."
-            )
+            raise SkippableError(f"stream '{stream.name}' is INCREMENTAL but {stream.shared.why_no_cursor()}")
         column = stream.columns_by_name[stream.replication_key]
         if stream.dialect.cursor_expression(column) is None or pa.types.is_nested(column.field.type):
             raise ConfigurationError(

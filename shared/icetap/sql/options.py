@@ -157,6 +157,12 @@ class QueryOptions:
         """Whether the SQL itself compares with the bookmark."""
         return bool(parameters_in(self.sql) & BOOKMARK_NAMES)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the entry says of the stream, as the options of any stream."""
+        given = {"key_properties": self.key_properties, "replication_key": self.replication_key}
+        return {name: value for name, value in given.items() if value}
+
 
 def queries_from_config(config: Mapping[str, Any]) -> list[QueryOptions]:
     """Return the setting `queries`, checked.

@@ -20,10 +20,11 @@ from icetap.sql.options import QueryOptions, renamed
 from icetap.sql.prefetch import prefetched
 from icetap.sql.queries import without_semicolon
 from icetap.sql.retries import Retries
+from icetap.sql.shared_options import LOG_BASED, SharedOptions
 from icetap.types import singer_from_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from singer_sdk.singerlib import Catalog, CatalogEntry
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from icetap.sql.tap import SQLTap
 
 BATCH_BYTES = 16 * 1024 * 1024
-LOG_BASED = "LOG_BASED"
 
 
 class SQLStream(ColumnarStream):
@@ -41,20 +41,36 @@ class SQLStream(ColumnarStream):
     FULL_TABLE reads in the order of the table's position and resumes there. INCREMENTAL reads from the
     bookmark on (`>=`), up to the largest value at its start, sorted by the replication key, so that a
     killed run resumes; rows with equal values are read again.
+
+    Options that name columns hold only where there are such columns, unless they are given to just this stream.
+
+    Args:
+        tap: Gives settings and connections.
+        table: What is read.
+        options: Those of this stream, whoever gave them.
+        own: Those of them that were given under its very name.
+        query: The user's own, when the table is one.
     """
 
     row_limit: int | None = None
 
     def __init__(
-        self, tap: SQLTap, table: Table, *, options: Mapping[str, Any], query: QueryOptions | None = None
+        self,
+        tap: SQLTap,
+        table: Table,
+        *,
+        options: Mapping[str, Any],
+        own: Mapping[str, Any] | None = None,
+        query: QueryOptions | None = None,
     ) -> None:
         self._sql_tap = tap
         self.table = table
         self.query = query
         self.options = options
+        self.shared = SharedOptions(options, own or {})
         self._new_names: dict[str, str] = {}
         self.columns_by_name = self.renamed_columns(table.columns)
-        keys = self._key_names(options, query)
+        keys = self._named_columns("key_properties") or [self._new_names[name] for name in table.key]
         schema = pa.schema(
             column.field.with_name(name).with_nullable(name not in keys)
             for name, column in self.columns_by_name.items()
@@ -63,24 +79,26 @@ class SQLStream(ColumnarStream):
             tap, schema=singer_from_schema(schema), name=options.get("stream_name") or table.stream
         )
         self.primary_keys = keys
-        replication_key = (query.replication_key if query else None) or options.get("replication_key")
-        if replication_key:
-            self.replication_key = self._new_name(replication_key, option="replication_key")
+        self.replication_key = next(iter(self._named_columns("replication_key")), None)
         self.forced_replication_method = options.get("replication_method")
         self._final_bookmark: dict[str, Any] = {}
         self._batch_rows: int | None = None
 
-    def _key_names(self, options: Mapping[str, Any], query: QueryOptions | None) -> list[str]:
-        given = (query.key_properties if query else ()) or options.get("key_properties")
-        return [self._new_name(name, option="key_properties") for name in given or self.table.key]
+    def _named_columns(self, option: str) -> list[str]:
+        names = self.shared.columns(option, known=self._known_names)
+        return [self._new_name(name, option=option) for name in names]
 
     def renamed_columns(self, columns: Sequence[Column]) -> dict[str, Column]:
         """Take these for the table's columns; return those that can be read, by their names in the stream."""
         supported = [column for column in columns if column.unsupported is None]
-        self._new_names = renamed(
-            [column.name for column in supported], self.options.get("rename") or {}, stream=self.table.stream
-        )
+        names = [column.name for column in supported]
+        self._new_names = renamed(names, self.shared.renames(names), stream=self.table.stream)
         return {self._new_names[column.name]: column for column in supported}
+
+    @property
+    def _known_names(self) -> Collection[str]:
+        """The names by which columns may be given: the old and the new ones."""
+        return self._new_names.keys() | self.columns_by_name.keys()
 
     def _new_name(self, name: str, *, option: str) -> str:
         """Return a column's name in the stream; it may be given by its old or its new name."""
@@ -112,11 +130,36 @@ class SQLStream(ColumnarStream):
         keys = _changed(list(self.primary_keys), root.table_key_properties, entry.key_properties)
         replication_key = _changed(self.replication_key, root.replication_key, entry.replication_key)
         self.primary_keys = [self._new_name(name, option="table-key-properties") for name in keys]
-        if replication_key and method != LOG_BASED:  # people name columns there that only a log has
-            self.replication_key = self._new_name(replication_key, option="replication-key")
-        self.forced_replication_method = method
+        if method != self.replication_method or self.asked_method != LOG_BASED:
+            self.forced_replication_method = method
+        if (
+            replication_key and self.replication_method != LOG_BASED
+        ):  # people name columns that only a log has
+            # Nobody can say whether a catalog's metadata was given to this stream alone.
+            holds = self.shared.holds("replication_key", [replication_key], known=self._known_names)
+            self.replication_key = (
+                self._new_name(replication_key, option="replication-key") if holds else None
+            )
         self._input_schema = entry.schema.to_dict()
         self._tell_of_lost_columns(entry)
+
+    @property
+    @override
+    def replication_method(self) -> str:
+        if self.asked_method != LOG_BASED or self._may_follow:
+            return self.asked_method
+        return "INCREMENTAL" if self.replication_key else "FULL_TABLE"
+
+    @property
+    def asked_method(self) -> str:
+        """The replication method that options or the catalog ask for."""
+        return super().replication_method
+
+    @property
+    def _may_follow(self) -> bool:
+        """Whether a change log has this stream, or is asked for it by name and will say that it has not."""
+        log = self.dialect.change_log()
+        return log is None or self.table.kind in log.table_kinds or self.shared.insists_on_log
 
     def _tell_of_lost_columns(self, entry: CatalogEntry) -> None:
         """Warn of columns that the catalog selects and the source has no more: nothing is read in their place."""
@@ -187,6 +230,8 @@ class SQLStream(ColumnarStream):
             raise ConfigurationError(
                 f"stream '{self.name}' cannot be read: {self.table.unsupported}. Deselect it, or repair it."
             )
+        for remark in self.shared.remarks(self):
+            self.logger.warning("Stream %s: %s", self.name, remark)
         ahead = self._sql_tap.ahead
         try:
             yield from ahead.pages(self) if ahead is not None and ahead.has(self) else self.read_pages()

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from icetap.sql.dialect import Connection, Dialect, Table
 
 
+MOST_NAMES = 20
+"""So many streams are named in one message."""
+
+
 class SQLTap(IcetapTap, abc.ABC):
     """Base of SQL taps; a tap gives its `dialect`."""
 
@@ -45,6 +49,8 @@ class SQLTap(IcetapTap, abc.ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         self._left_out: dict[str, str] = {}
+        self._reading: Sequence[str] = ()
+        self._finished: set[str] = set()
         self.ahead: TablesAhead | None = None
         super().__init__(**kwargs)
 
@@ -84,7 +90,10 @@ class SQLTap(IcetapTap, abc.ABC):
             self._tell_of_empty_schemas(tables)
             streams = [
                 SQLStream(
-                    self, self.with_options(table, options.of(table.stream)), options=options.of(table.stream)
+                    self,
+                    self.with_options(table, options.of(table.stream)),
+                    options=options.of(table.stream),
+                    own=options.entries.get(table.stream),
                 )
                 for table in self._readable(tables, options)
             ]
@@ -137,7 +146,8 @@ class SQLTap(IcetapTap, abc.ABC):
             described = self.dialect.describe(connection, name=query.name, sql=sql)
         except ConfigurationError as error:
             raise ConfigurationError(f"setting 'queries', '{query.name}': {error}") from error
-        return SQLStream(self, described, options=options.of(query.name), query=query)
+        own = {**options.entries.get(query.name, {}), **query.options}
+        return SQLStream(self, described, options=options.of(query.name) | own, own=own, query=query)
 
     # --- a run --------------------------------------------------------------------------------------
 
@@ -157,30 +167,56 @@ class SQLTap(IcetapTap, abc.ABC):
             self.ahead.start()
         try:
             super()._run()
+        except Exception:
+            self._tell_of_unread()
+            raise
         finally:
             if self.ahead is not None:
                 self.ahead.stop()
             self.sessions.close()
         if self._left_out:
-            reasons = "; ".join(f"'{name}': {reason}" for name, reason in self._left_out.items())
+            reasons = "; ".join(f"'{name}': {reason.rstrip('.')}" for name, reason in self._left_out.items())
+            count = "1 stream" if len(self._left_out) == 1 else f"{len(self._left_out)} streams"
             raise SkippableError(
-                f"{len(self._left_out)} streams could not be read, the others were: {reasons}. "
+                f"{count} could not be read, the others were: {reasons}. "
                 "Deselect them, or repair what is said of them, and run again."
+            )
+
+    def _tell_of_unread(self) -> None:
+        """Name the streams that a run which fails now has not read to their end."""
+        unread = [
+            name for name, stream in self.streams.items() if stream.selected and name not in self._finished
+        ]
+        beside = set(unread) - set(self._reading)
+        groups = {
+            "stopped in": self._reading,
+            "left out": self.left_out,
+            "not reached": [name for name in unread if name in beside and name not in self._left_out],
+        }
+        if self._reading and (beside or len(self._reading) > 1):
+            self.logger.error(
+                "This run ends early; %s. Nothing of them is lost: mend what is said next, or deselect the stream that it "
+                "names, and the next run reads them from their bookmarks on",
+                "; ".join(f"{what} {_listed(names)}" for what, names in groups.items() if names),
             )
 
     @override
     def read_alone(self, stream: ColumnarStream) -> None:
         """Read one stream; one that cannot be read by itself alone stops the run only at its end."""
+        self._reading = [stream.name]
         try:
             stream.emit()
         except SkippableError as error:
             self.leave_out(stream.name, str(error))
+        else:
+            self._finished.add(stream.name)
 
     @override
     def read_together(self) -> None:
         streams = self._log_based()
         log = self.dialect.change_log() if streams else None
         if log is not None:
+            self._reading = [stream.name for stream in streams]
             LogBasedRun(self, streams, log).run()
 
     def _log_based(self) -> list[SQLStream]:
@@ -340,6 +376,11 @@ class SQLTap(IcetapTap, abc.ABC):
                 for column in table.columns
             ],
         }
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(f"'{name}'" for name in names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _showable(batch: pa.RecordBatch) -> pa.RecordBatch:

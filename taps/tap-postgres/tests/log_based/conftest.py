@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icetap.testing.databases import postgres
+from tap_postgres.tap import TapPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,12 +32,16 @@ class Log:
             **config,
         }
 
+    def discover(self, **config: Any) -> dict[str, Any]:
+        """Return the catalog as Meltano gets it."""
+        return TapPostgres(config={**self.database.config, **self.settings(**config)}).catalog_dict
+
     def run(self, **config: Any) -> Any:
         """Run the tap from where the last run came to."""
         given = None if self.state is None else json.loads(json.dumps(self.state))
         output = self._sync(self.database, state=given, **self.settings(**config))
         if output.error is None:
-            self.state = json.loads(json.dumps(output.state, default=float))
+            self.state = output.state
         return output
 
     def run_with(self, *statements: str, **config: Any) -> Any:

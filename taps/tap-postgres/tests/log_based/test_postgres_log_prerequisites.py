@@ -37,7 +37,6 @@ def publications(source):
             id="identity-nothing",
         ),
         pytest.param(["CREATE UNLOGGED TABLE t (a int PRIMARY KEY)"], "unlogged table", id="unlogged"),
-        pytest.param(["CREATE VIEW v AS SELECT 1 AS a"], "only tables have a change log", id="view"),
     ],
 )
 def test_a_table_whose_changes_the_log_cannot_tell_is_refused_and_nothing_is_made(log, statements, message):
@@ -48,6 +47,34 @@ def test_a_table_whose_changes_the_log_cannot_tell_is_refused_and_nothing_is_mad
         source.run()
     assert publications(source) == []
     assert source.execute("SELECT * FROM pg_replication_slots WHERE database = current_database()") == []
+
+
+def test_what_has_no_log_is_read_by_another_method_when_all_are_log_based(items, caplog):
+    items.execute("CREATE VIEW v AS SELECT * FROM items", "CREATE MATERIALIZED VIEW m AS SELECT 1 AS id")
+    streams = {**WHOLE, "by_id": {"replication_key": "id"}}
+    queries = [{"name": "by_id", "sql": "SELECT id FROM items", "replication_key": "id"}]
+
+    catalog = items.discover(streams=streams, queries=queries)
+    first = items.run(streams=streams, queries=queries, catalog=catalog)
+    again = items.run(streams=streams, queries=queries, catalog=catalog)
+
+    assert len(first.records("public-items")) == len(first.records("public-v")) == 2
+    assert [len(again.records(name)) for name in ("public-items", "public-v", "public-m")] == [0, 2, 1]
+    assert again.state["bookmarks"]["by_id"]["replication_key_value"] == 2
+    assert (
+        "Stream public-v: a view has no change log for LOG_BASED, so it is read by FULL_TABLE" in caplog.text
+    )
+    assert (
+        "Stream by_id: a query has no change log for LOG_BASED, so it is read by INCREMENTAL" in caplog.text
+    )
+    assert items.execute("SELECT tablename::text FROM pg_publication_tables") == [("items",)]
+
+
+def test_a_view_that_is_log_based_by_its_name_is_refused(items):
+    items.execute("CREATE VIEW v AS SELECT 1 AS a")
+
+    with pytest.raises(ConfigurationError, match="only tables have a change log"):
+        items.run(streams={**WHOLE, "public-v": {"replication_method": "LOG_BASED"}})
 
 
 def test_a_key_that_the_log_does_not_have_is_refused(items):
@@ -306,7 +333,7 @@ def test_the_test_changes_nothing_and_names_every_table_that_lacks_an_identity(l
 
     assert tested.returncode == 1
     assert tested.stdout.count(b"REPLICA IDENTITY FULL") == 2
-    assert b"FAIL  stream 'public-v' is LOG_BASED but is a view" in tested.stdout
+    assert b"ok    stream 'public-v': readable, FULL_TABLE" in tested.stdout
     assert publications(source) == []
 
 
