@@ -23,7 +23,9 @@ from icetap.columnar.stream import ColumnarStream, open_batch_folder
 from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, IcetapError
 from icetap.records.masks import MASKS_SETTINGS, Masks
-from icetap.records.masks.streams import mask_streams
+from icetap.records.masks.copies import copies_by_trial
+from icetap.records.masks.streams import mask_streams, stream_columns
+from icetap.records.personal.unmasked import unmasked_personal
 from icetap.secrets import redaction, references
 from icetap.settings import check_settings
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from singer_sdk.streams import Stream
 
     from icetap.columnar.batches import BatchFolder
+    from icetap.records.masks.copies import Copies
+    from icetap.records.personal import Finding
 
 BROKEN_PIPE_EXIT = 141
 """What a shell reports for a command that its reader left: 128 + SIGPIPE."""
@@ -149,6 +153,15 @@ class IcetapTap(Tap, abc.ABC):
     def masks_itself(stream: Stream) -> bool:
         """Say whether a stream applies its masks by itself, column-wise."""
         return isinstance(stream, ColumnarStream)
+
+    def copies(self, stream: Stream) -> Copies:
+        """Return the columns of a stream that are copies of others: what hides the original hides them too."""
+        return copies_by_trial(self, stream)
+
+    def personal_by_name(self, stream: Stream) -> dict[str, Finding]:
+        """Return the columns of a stream that look personal by their names, and that no mask names."""
+        columns = stream_columns(stream.schema, keys=stream.primary_keys)
+        return unmasked_personal(self.masks, columns, stream=stream.name)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -425,13 +438,16 @@ class IcetapTap(Tap, abc.ABC):
             sys.exit(BROKEN_PIPE_EXIT)
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
-        except (SingerSDKError, OSError):
-            raise
         except Exception as error:
             if not redaction.REDACTOR.hides_values:
                 raise
             told = redaction.traceback_without_messages(error)
-            cls.logger.error("An unforeseen error; please report it with these lines:\n%s", told)  # noqa: TRY400
+            is_foreseen = isinstance(error, SingerSDKError | OSError)
+            cls.logger.error(  # noqa: TRY400
+                "%s:\n%s",
+                "The run failed" if is_foreseen else "An unforeseen error; please report it with these lines",
+                told,
+            )
             sys.exit(1)
 
 

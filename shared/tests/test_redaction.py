@@ -217,3 +217,25 @@ def test_the_secret_of_a_clients_credential_is_hidden_alone_too():
     redactor.add_settings({"catalog": {"type": "rest", "credential": "loader:s3cr3t-part"}}, schema)
 
     assert redactor.redact("client loader, secret s3cr3t-part") == f"client loader, secret {MASK}"
+
+
+def test_of_an_error_of_the_operating_system_the_systems_own_words_are_told():
+    error = OSError(28, "No space left on device", "/data/ana@example.com")
+
+    assert redaction.traceback_without_messages(error).endswith("OSError: No space left on device")
+
+
+def test_a_logged_message_does_not_quote_the_error_that_it_is_logged_with(monkeypatch):
+    """As the SDK does for errors that nobody catches."""
+    monkeypatch.setattr(redaction.REDACTOR, "hides_values", True)
+    stream = io.StringIO()
+    logger = logging.getLogger("icetap-test-quoted-error")
+    logger.addHandler(logging.StreamHandler(stream))
+    install()
+
+    error = RuntimeError("404 for /people/ana@example.com/orders")
+    logger.error("%s", error.args[0], exc_info=error)
+    logger.warning("Trying again after %s with %r", error, {"email": "ana@example.com"})
+
+    assert "ana@example.com" not in stream.getvalue()
+    assert "with '{email}'" in stream.getvalue()

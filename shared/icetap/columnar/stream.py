@@ -117,7 +117,9 @@ class ColumnarStream(Stream, abc.ABC):
             self.personal |= found.keys()
         if masks.new_personal is not None:
             self.personal |= set(self.bookmark().get(PERSONAL_COLUMNS, ()))
-        masking = Masking.of(stream_plan(masks, self, schema, personal={*found, *self.personal}), schema)
+        masking = Masking.of(
+            stream_plan(self._icetap, self, schema, personal={*found, *self.personal}), schema
+        )
         self.masked_names |= masking.names
         return masking
 

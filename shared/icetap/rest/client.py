@@ -31,7 +31,7 @@ from icetap.rest.jsonpath import JSONPath
 from icetap.rest.limits import Rate, RateLimiter
 from icetap.rest.rules import ErrorRule, RetryPolicy, exhausted_seconds, verdict
 from icetap.rest.templates import as_text
-from icetap.secrets.redaction import REDACTOR
+from icetap.secrets.redaction import REDACTOR, server_words
 from icetap.waiting import wait
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Client:
             )
         allowed = policy.max_retries * (1 if asked is None else ASKED_RETRIES)
         if attempt > allowed:
-            text = "" if answer is None else self._words(answer, request)
+            text = "" if answer is None else self._words(answer)
             raise PassingFaultError(
                 f"{name}: {why}, still after {attempt} attempts{text}. If the API works otherwise, check its address; "
                 "'max_retries' and 'timeout_seconds' give it more time.",
@@ -250,7 +250,7 @@ class Client:
     def _refuse(self, request: Request, answer: Answer, rule: ErrorRule) -> None:
         name = _name_of(request)
         text = rule.text(answer)
-        told = self._words(answer, request)
+        told = self._words(answer)
         words = f"{told}. {text}" if text else told
         status = answer.status
         match rule.action:
@@ -267,15 +267,14 @@ class Client:
             f"{name}: the API refuses the request (status {status}{words})", status=status
         )
 
-    def _words(self, answer: Answer, request: Request) -> str:
-        """Return the API's own words for an error, where it is declared which they are.
-
-        Not where masks hide values and the request had some in its path: the API would quote them.
-        """
-        if REDACTOR.hides_values and "{" in (request.template or ""):
-            return ""
+    def _words(self, answer: Answer) -> str:
+        """Return the API's own words for an error, where it is declared which they are and no mask hides values."""
         found = answer.first(self._error_text) if self._error_text else None
-        return f", '{as_text(found)[:_ERROR_TEXT_CHARACTERS]}'" if found is not None else ""
+        if found is None:
+            return ""
+        words = as_text(found)[:_ERROR_TEXT_CHARACTERS]
+        told = server_words(words)
+        return f", '{told}'" if told == words else f", {told}"
 
     def _advice(self) -> str:
         names = " and ".join(f"'{name}'" for name in self.options.credential_settings)

@@ -58,6 +58,12 @@ class JSONPath:
         """The name, when the path is a single one such as `$.id`."""
         return self._steps[0] if len(self._steps) == 1 and isinstance(self._steps[0], str) else None
 
+    @property
+    def column_path(self) -> str:
+        """The path as masks name a part of a column: `emails[].address`; a name may hold anything."""
+        steps = (f".{step}" if isinstance(step, str) else "[]" for step in self._steps)
+        return "".join(steps).removeprefix(".")
+
     def values(self, document: Any) -> Iterator[Any]:
         """Yield what the path leads to, in the document's order; nothing where it leads nowhere."""
         return _walk(document, self._steps, 0)

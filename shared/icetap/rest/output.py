@@ -237,7 +237,7 @@ def masked_maps(stream: RestStream, schema: Mapping[str, Any]) -> Sequence[Any]:
     """Return the stream maps of a schema, which see masked records where there are masks."""
     chosen = get_selected_schema(stream.name, dict(schema), stream.mask)
     columns = stream_columns(chosen, keys=stream.primary_keys)
-    plan = stream_plan(stream.rest_tap.masks, stream, columns)
+    plan = stream_plan(stream.rest_tap, stream, columns)
     if plan is None:
         return stream.use_schema(chosen)
     return [

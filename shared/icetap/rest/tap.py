@@ -14,6 +14,7 @@ from icetap.records.tap import RecordTap
 from icetap.rest.auth import NoAuth
 from icetap.rest.cache import AnswerCache
 from icetap.rest.client import Client, ClientOptions
+from icetap.rest.copies import declared_copies
 from icetap.rest.failures import NoAccessError
 from icetap.rest.incremental import Window
 from icetap.rest.output import RecordOutput
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from singer_sdk.streams import Stream
 
+    from icetap.records.masks.copies import Copies
     from icetap.rest.auth import Auth
     from icetap.rest.limits import Rate
 
@@ -290,6 +292,10 @@ class RestTap(RecordTap):
     def parent_of(self, stream: RestStream) -> RestStream | None:
         """Return the stream's parent, if it has one."""
         return self._parents.get(stream.declared_name)
+
+    @override
+    def copies(self, stream: Stream) -> Copies:
+        return declared_copies(stream) if isinstance(stream, RestStream) else super().copies(stream)
 
     # --- a run --------------------------------------------------------------------------------------
 

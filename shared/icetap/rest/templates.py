@@ -21,11 +21,12 @@ from icetap.settings import did_you_mean
 ROOTS = ("config", "parent", "partition", "cursor", "page", "record", "response", "auth", "job")
 """What a placeholder may begin with; which of them have a value depends on the place."""
 
-_STEP = r"(?:\.[A-Za-z_][\w-]*|\[\d+\]|\['[^'\]]*'\])"
+STEP = r"(?:\.[A-Za-z_][\w-]*|\[\d+\]|\['[^'\]]*'\])"
+"""One step of a look-up's path: `.name`, `[0]` or `['odd name']`."""
 _FILTER = r"(?:\|[a-z0-9_]+(?::[^{}|]*)?)"
-_BODY = r"(?:" + "|".join(ROOTS) + r")" + _STEP + "+" + _FILTER + "*"
+_BODY = r"(?:" + "|".join(ROOTS) + r")" + STEP + "+" + _FILTER + "*"
 _PLACEHOLDER = re.compile(r"\{(?P<literal>\{" + _BODY + r"\})\}|\{(?P<body>" + _BODY + r")\}")
-_PIECES = re.compile(r"(?P<root>[a-z]+)(?P<path>" + _STEP + r"+)(?P<filters>.*)", re.DOTALL)
+_PIECES = re.compile(r"(?P<root>[a-z]+)(?P<path>" + STEP + r"+)(?P<filters>.*)", re.DOTALL)
 _LOOKALIKE = re.compile(r"\{([A-Za-z]+)\.[A-Za-z_][\w.]*\}")
 _PATH_NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 

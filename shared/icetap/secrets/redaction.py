@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import dataclasses
 import json
 import logging
+import os
 import re
 import resource
 import sys
@@ -18,8 +20,13 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from typing_extensions import override
 
+from icetap.errors import IcetapError
+
 MASK = "***REDACTED***"
 MESSAGE_HIDDEN = "(its message is not shown: it may quote a value that 'masks' hides)"
+WORDS_HIDDEN = (
+    "(its words are not told: they may quote a value that 'masks' hides; its own log may have them)"
+)
 MIN_LENGTH = 4  # shorter texts would blank out ordinary words
 MIN_LINE_LENGTH = 12  # of a line in a longer secret, such as a private key
 MIN_BASE64_LENGTH = 6
@@ -181,19 +188,61 @@ class _RedactingFormatter(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None and REDACTOR.hides_values:
-            record = copy.copy(record)
-            record.exc_text = traceback_without_messages(error)
-            record.exc_info = None
-        return REDACTOR.redact(self._inner.format(record))
+        return REDACTOR.redact(
+            self._inner.format(_without_values(record) if REDACTOR.hides_values else record)
+        )
+
+
+def _without_values(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a log record without what may quote a value: contexts of records, and messages of foreign errors."""
+    told = copy.copy(record)
+    if isinstance(record.args, tuple):
+        told.args = tuple(map(_shown, record.args))
+    elif isinstance(record.args, Mapping):
+        told.args = {name: _shown(value) for name, value in record.args.items()}
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        told.exc_text = traceback_without_messages(error)
+        told.exc_info = None
+        told.msg, told.args = told.getMessage(), None
+        for text in {str(error), *map(str, error.args)} - {""}:
+            told.msg = told.msg.replace(text, MESSAGE_HIDDEN)
+    return told
+
+
+def _shown(argument: object) -> object:
+    """Return an argument of a log message, with the names alone of what may be (of) a record."""
+    if isinstance(argument, Mapping):
+        return f"{{{', '.join(map(str, argument))}}}"
+    if isinstance(argument, list | tuple):
+        return type(argument)([_shown(each) for each in argument]) if type(argument) in {list, tuple} else ""
+    if isinstance(argument, BaseException) and not isinstance(argument, IcetapError):
+        return f"{type(argument).__qualname__}: {MESSAGE_HIDDEN}"
+    tags = getattr(argument, "tags", None)  # a measurement of the SDK: of which parent's children, for one
+    if isinstance(tags, Mapping) and dataclasses.is_dataclass(argument) and not isinstance(argument, type):
+        return dataclasses.replace(argument, tags={name: _shown(value) for name, value in tags.items()})
+    return argument
+
+
+def server_words(text: str, made_of_names: Iterable[re.Pattern[str]] = ()) -> str:
+    """Return a server's own words for an error, or a note in their place where masks hide values.
+
+    Servers quote values: of a key that is there twice, of what cannot be converted, of whatever a function raises.
+
+    Args:
+        text: What the server said.
+        made_of_names: Patterns of messages that hold nothing but names; one that fits all of a text lets it be told.
+    """
+    if not REDACTOR.hides_values or any(pattern.fullmatch(text) for pattern in made_of_names):
+        return text
+    return WORDS_HIDDEN
 
 
 def hide_values() -> None:
     """Let nothing be told that may quote a value: the data has masks."""
     REDACTOR.hides_values = True
-    # At DEBUG it tells the path of each request, in which a child stream has values of its parent.
-    logging.getLogger("urllib3").setLevel(logging.INFO)
+    # It tells the path of each request, in which a child stream has values of its parent; at WARNING, of repeated ones.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def install() -> None:
@@ -223,10 +272,16 @@ def traceback_without_messages(error: BaseException) -> str:
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
     parts = (
-        "".join(traceback.format_tb(each.__traceback__)) + f"{type(each).__qualname__}: {MESSAGE_HIDDEN}"
+        "".join(traceback.format_tb(each.__traceback__)) + f"{type(each).__qualname__}: {_reason(each)}"
         for each in reversed(chain)
     )
     return "\n".join(parts)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the operating system's words for its own errors, which quote nothing."""
+    number = error.errno if isinstance(error, OSError) else None
+    return MESSAGE_HIDDEN if number is None else os.strerror(number)
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -13,6 +13,7 @@ from singer_sdk.mapper import RemoveRecordTransform
 
 from icetap.errors import ConfigurationError
 from icetap.records.masks.checking import refuse_unmatched
+from icetap.records.masks.copies import copied_rules
 from icetap.records.masks.dicts import JSON_TEXT, masked_jsonschema, masked_record
 from icetap.records.masks.plan import Plan
 from icetap.records.personal.unmasked import default_rules, report, unmasked_personal
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from singer_sdk.mapper import StreamMap
     from singer_sdk.streams import Stream
 
-    from icetap.records.masks.rules import Masks
+    from icetap.records.masks.rules import Rule
+    from icetap.records.personal import Finding
     from icetap.tap import IcetapTap
 
 
@@ -64,8 +66,8 @@ def mask_streams(tap: IcetapTap) -> dict[str, frozenset[str]]:
         if not stream.selected:
             continue
         columns = stream_columns(stream.schema, keys=stream.primary_keys)
-        personal = unmasked_personal(tap.masks, columns, stream=stream.name)
-        plan = stream_plan(tap.masks, stream, columns, personal=personal)
+        personal = _without(copied_rules(tap, stream), tap.personal_by_name(stream))
+        plan = stream_plan(tap, stream, columns, personal=personal)
         if not tap.masks_itself(stream) or not tap.masks.is_given:
             report(personal, tap.masks, stream=stream.name)
         if plan is None:
@@ -82,11 +84,18 @@ def mask_streams(tap: IcetapTap) -> dict[str, frozenset[str]]:
                     "into files past them. Remove 'batch_config': this tap's RECORD lines are masked."
                 )
             _keep_out_of_state(stream, plan)
+            _keep_out_of_log(stream)
             tap.mapper.stream_maps[stream.name] = [
                 each if isinstance(each, RemoveRecordTransform) else _masked(each, plan, columns)
                 for each in tap.mapper.stream_maps[stream.name]
             ]
     return masked
+
+
+def _without(copied: Sequence[Rule], personal: Mapping[str, Finding]) -> dict[str, Finding]:
+    """Return what looks personal and is no copy of what is masked."""
+    columns = {rule.column for rule in copied}
+    return {path: finding for path, finding in personal.items() if path not in columns}
 
 
 def _keep_out_of_state(stream: Stream, plan: Plan) -> None:
@@ -106,17 +115,26 @@ def _keep_out_of_state(stream: Stream, plan: Plan) -> None:
     stream._get_state_partition_context = checked  # type: ignore[method-assign]  # noqa: SLF001
 
 
+def _keep_out_of_log(stream: Stream) -> None:
+    """Let the SDK's message about records out of order, which quotes the parent's values, say that and no more."""
+
+    def told(*, record_count: int, **_: Any) -> None:
+        stream.logger.error("Stream %s: record %d is out of order", stream.name, record_count)
+
+    stream.state_manager.log_sort_error = told  # type: ignore[method-assign]
+
+
 def _masked(inner: StreamMap, plan: Plan, columns: pa.Schema) -> Any:
     return MaskedMap(inner, plan, columns)
 
 
 def stream_plan(
-    masks: Masks, stream: Stream, columns: pa.Schema, *, personal: Collection[str] | None = None
+    tap: IcetapTap, stream: Stream, columns: pa.Schema, *, personal: Collection[str] | None = None
 ) -> Plan | None:
     """Return what happens to the columns of a stream, or None.
 
     Args:
-        masks: The settings.
+        tap: The tap, whose masks these are.
         stream: The stream.
         columns: Its columns.
         personal: Paths that look personal and that no rule names; None looks for them by name, and reports them.
@@ -124,14 +142,19 @@ def stream_plan(
     Raises:
         ConfigurationError: For a mask that does not fit its column.
     """
+    masks = tap.masks
     if not masks.is_given:
         return None
+    copied = copied_rules(tap, stream)
     if personal is None:
-        personal = unmasked_personal(masks, columns, stream=stream.name)
+        personal = _without(copied, unmasked_personal(masks, columns, stream=stream.name))
         report(personal, masks, stream=stream.name)
     keys = tuple(stream.primary_keys or ())
     cursor = stream.replication_key if stream.replication_method == "INCREMENTAL" else None
-    defaults = default_rules(masks, personal, stream=stream.name, keys=keys, cursor=cursor)
+    defaults = (
+        *copied,
+        *default_rules(masks, personal, stream=stream.name, keys=keys, cursor=cursor),
+    )
     return Plan.of(masks, columns, stream=stream.name, keys=keys, cursor=cursor, defaults=defaults)
 
 

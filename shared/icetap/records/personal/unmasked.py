@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError
+from icetap.records.masks.plan import inner_fields
 from icetap.records.masks.rules import Mask, Rule, fits_column
 from icetap.records.personal.columns import Finding, find_personal
 from icetap.records.personal.parts import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -39,11 +40,26 @@ def unmasked_personal(
         if any(fits_column(rule.column, column.name) for rule in rules):
             continue
         values = [] if rows is None else rows.column(number).to_pylist()
-        for path, type_name, inner in parts(column.name, str(column.type), values):
+        for path, type_name, inner in _parts(column, values):
             finding = find_personal(path, type_name=type_name, stream=stream, values=inner)
             if finding is not None and not any(fits_column(rule.column, path) for rule in rules):
                 found[path] = finding
     return found
+
+
+def _parts(column: pa.Field, values: Sequence[Any]) -> Iterator[tuple[str, str, list[Any]]]:
+    """Yield the parts that the values have, then those of the type, of which only the names are known."""
+    seen = {column.name}
+    for path, type_name, inner in parts(column.name, str(column.type), values):
+        seen.add(path)
+        yield path, type_name, inner
+    todo = [(column, column.name)]
+    while todo:
+        field, path = todo.pop()
+        inside = list(inner_fields(field, path))
+        todo += [(child, child_path) for _, child, child_path in inside]
+        if not inside and path not in seen:
+            yield path, str(field.type), []
 
 
 def default_rules(
