@@ -4,6 +4,7 @@ from icetap.rest.answers import Answer, Format
 from icetap.rest.auth import AllOf, ApiKey, Auth, Basic, Bearer, Headers, NoAuth, OAuth2, Session, needed
 from icetap.rest.client import Client, ClientOptions
 from icetap.rest.failures import (
+    CredentialsError,
     EndlessReadError,
     ForeignHostError,
     NoAccessError,
@@ -12,6 +13,7 @@ from icetap.rest.failures import (
     RefusedRequestError,
     SkippedPartError,
     TruncatedReadError,
+    UnreadableStreamError,
 )
 from icetap.rest.incremental import Incremental, Progress, Window
 from icetap.rest.jsonpath import JSONPath
@@ -45,6 +47,7 @@ __all__ = [
     "Bearer",
     "Client",
     "ClientOptions",
+    "CredentialsError",
     "CursorPaging",
     "EndlessReadError",
     "ErrorRule",
@@ -84,6 +87,7 @@ __all__ = [
     "SkippedPartError",
     "Text",
     "TruncatedReadError",
+    "UnreadableStreamError",
     "Window",
     "body",
     "header",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError
-from icetap.rest.failures import NoAccessError
+from icetap.rest.failures import CredentialsError
 from icetap.rest.jsonpath import JSONPath
 from icetap.rest.request import Place, Request
 from icetap.secrets.redaction import REDACTOR
@@ -38,7 +38,7 @@ class Auth(ABC):
         """Put the credentials into a request.
 
         Raises:
-            NoAccessError: When there are none to be had.
+            CredentialsError: When there are none to be had.
         """
 
     def renew(self) -> None:  # noqa: B027 -- most ways have nothing to renew
@@ -230,7 +230,7 @@ class OAuth2(_Renewable):
         answer = client.sign_in(request, what="the token endpoint")
         token = self._token_path.first(answer.document)
         if not isinstance(token, str):
-            raise NoAccessError(
+            raise CredentialsError(
                 f"the token endpoint answered without a token at '{self._token_path.text}'. "
                 "Check the grant and the client's settings."
             )
@@ -272,7 +272,7 @@ class Session(_Renewable):
         answer = client.sign_in(request, what="the login")
         token = self._token_path.first(answer.document)
         if token is None:
-            raise NoAccessError(f"the login answered without a token at '{self._token_path.text}'.")
+            raise CredentialsError(f"the login answered without a token at '{self._token_path.text}'.")
         return str(token), self._life
 
     @override

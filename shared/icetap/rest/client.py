@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -20,6 +21,7 @@ from icetap.errors import ConfigurationError
 from icetap.rest.answers import Answer, Format, UnreadableAnswerError
 from icetap.rest.auth import Auth, NoAuth
 from icetap.rest.failures import (
+    CredentialsError,
     NoAccessError,
     PassingFaultError,
     PatienceError,
@@ -145,7 +147,8 @@ class Client:
             answer_format: How the body is to be read; JSON when left out.
 
         Raises:
-            NoAccessError: 401 or 403.
+            CredentialsError: 401.
+            NoAccessError: 403, or where a rule says so.
             RefusedRequestError: Another status that trying again would not change.
             PassingFaultError: When the retries are used up.
             PatienceError: When the server asks for a longer wait than allowed.
@@ -170,12 +173,12 @@ class Client:
         """Ask for a token; every refusal means that the settings are wrong.
 
         Raises:
-            NoAccessError: Naming the settings.
+            CredentialsError: Naming the settings.
         """
         try:
             return self._until_good(request, (), Format())
         except RefusedRequestError as error:
-            raise NoAccessError(
+            raise CredentialsError(
                 f"{what} refuses the credentials ({error.status}). {self._advice()}"
             ) from None
 
@@ -262,7 +265,8 @@ class Client:
                 raise SkippedPartError(f"{name}: status {status}{words}", reason=text or f"status {status}")
             case "no_access" | "refresh_auth":
                 end = "" if text else f". {self._advice()}"
-                raise NoAccessError(f"{name}: the API refuses the credentials (status {status}{words}){end}")
+                refused = NoAccessError if text or status != HTTPStatus.UNAUTHORIZED else CredentialsError
+                raise refused(f"{name}: the API refuses the credentials (status {status}{words}){end}")
         raise RefusedRequestError(
             f"{name}: the API refuses the request (status {status}{words})", status=status
         )

@@ -6,7 +6,11 @@ from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableE
 
 
 class NoAccessError(ConfigurationError):
-    """The API refuses these credentials (401, 403): fails once, or leaves the stream out with `on_no_access: skip`."""
+    """These credentials may not read a stream (403): it is left out, and the run fails or not as `on_no_access` says."""
+
+
+class CredentialsError(NoAccessError):
+    """The API does not know these credentials (401), or signing in has failed: no stream can be read."""
 
 
 class RefusedRequestError(IcetapError):
@@ -44,13 +48,30 @@ class SkippedPartError(SkippableError):
         self.reason = reason
 
 
-class EndlessReadError(DataError):
+class UnreadableStreamError(DataError):
+    """What the API sends is not what the stream declares: where its records are, their order, their times."""
+
+
+class EndlessReadError(UnreadableStreamError):
     """The pages repeat themselves, or there are more of them than allowed."""
 
     exit_code = 1
 
 
-class TruncatedReadError(DataError):
+class TruncatedReadError(UnreadableStreamError):
     """The answer says that there is more, and the stream has no way to ask for it."""
 
     exit_code = 1
+
+
+def is_of_one_stream(error: IcetapError) -> bool:
+    """Whether other streams may be readable all the same.
+
+    Not where the credentials are refused, where the server asks to wait for too long, and where a setting decides that
+    the run ends.
+    """
+    if isinstance(error, NoAccessError):
+        return not isinstance(error, CredentialsError)
+    if isinstance(error, RetriableError):
+        return not isinstance(error, PatienceError)
+    return isinstance(error, RefusedRequestError | ForeignHostError | UnreadableStreamError)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from icetap.errors import DataError, StateError
+from icetap.errors import StateError
 from icetap.rest import dates
+from icetap.rest.failures import UnreadableStreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -166,7 +167,7 @@ class Progress:
         """Return a record's cursor value, None when it has none.
 
         Raises:
-            DataError: When it has one of another format.
+            UnreadableStreamError: When it has one of another format.
         """
         value = record.get(self.key)
         if value is None:
@@ -174,7 +175,7 @@ class Progress:
         try:
             return dates.read(value, self._formats)
         except ValueError as error:
-            raise DataError(
+            raise UnreadableStreamError(
                 f"{self._stream}: the replication key '{self.key}' holds {error}. "
                 "Declare its format in `incremental.record_format`."
             ) from None
@@ -192,7 +193,7 @@ class Progress:
             is_alone: Whether they come from one walk through pages, with none beside it.
 
         Raises:
-            DataError: When the records are not in the order that is declared.
+            UnreadableStreamError: When the records are not in the order that is declared.
         """
         in_order = is_alone and self.incremental.order == "asc"
         if self.key == SYNC_TIME:
@@ -202,7 +203,7 @@ class Progress:
             if value is None:
                 self.without_cursor += 1
             elif in_order and self._max is not None and dates.is_before(value, self._max):
-                raise DataError(
+                raise UnreadableStreamError(
                     f"{self._stream}: the API's records are not in the order of '{self.key}', as `order: asc` says. "
                     "Declare `order: none`, or ask the API to sort."
                 )

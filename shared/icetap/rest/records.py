@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from icetap.errors import DataError
 from icetap.rest import dates
+from icetap.rest.failures import UnreadableStreamError
 from icetap.rest.templates import render
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def converted(
     """Return a record with some fields converted: times to ISO 8601 in UTC, texts of numbers to exact decimals.
 
     Raises:
-        DataError: When a value is of another format; names the field.
+        UnreadableStreamError: When a value is of another format; names the field.
     """
     changed = dict(record)
     for name, conversion in conversions.items():
@@ -36,7 +36,7 @@ def converted(
             changed[name] = _converted(value, conversion)
         except (ValueError, InvalidOperation):
             formats = conversion if isinstance(conversion, str) else " or ".join(conversion)
-            raise DataError(
+            raise UnreadableStreamError(
                 f"{where}: the field '{name}' holds a value that is not of the format {formats}"
             ) from None
     return changed

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from icetap.errors import ConfigurationError
+from icetap.errors import ConfigurationError, IcetapError
 from icetap.rest import dates
-from icetap.rest.failures import NoAccessError
 from icetap.rest.incremental import SYNC_TIME, Window
 from icetap.rest.inference import infer, kinds_of, merged
 from icetap.rest.parts import Part, RecordPage
@@ -53,12 +52,11 @@ def _renamed(stream: RestStream, properties: Mapping[str, Any]) -> dict[str, Any
 
 
 def _sample(stream: RestStream) -> list[dict[str, Any]]:
-    """Return a page of records; none where the credentials may not read them and that is to be skipped."""
+    """Return a page of records; none where the stream alone cannot be read: that is for the run to say."""
     try:
         return stream.first_page().records
-    except NoAccessError as error:
-        if stream.config.get("on_no_access") != "skip":
-            raise
+    except IcetapError as error:
+        stream.rest_tap.refuse_if_all_fail(stream, error)
         stream.logger.warning("Stream %s has no columns yet: %s", stream.name, error)
         return []
 

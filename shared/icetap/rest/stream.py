@@ -14,10 +14,10 @@ from singer_sdk import Stream
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, DataError, IcetapError
+from icetap.errors import ConfigurationError, IcetapError
 from icetap.rest.client import RestartPagingSignal, StopPagingSignal
 from icetap.rest.declaration import Declaration
-from icetap.rest.failures import NoAccessError, PassingFaultError, SkippedPartError
+from icetap.rest.failures import PassingFaultError, SkippedPartError, UnreadableStreamError
 from icetap.rest.incremental import SYNC_TIME, Progress, Window, local_now
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
@@ -177,13 +177,13 @@ class RestStream(Declaration, Stream):
         """Return what `records_jsonpath` leads to.
 
         Raises:
-            DataError: When it leads nowhere, and the answer has records somewhere else.
+            UnreadableStreamError: When it leads nowhere, and the answer has records somewhere else.
         """
         values = self.records_path.records(answer.document)
         if not values and not self.records_path.leads_somewhere(answer.document):
             other = next(iter(lists_of_objects(answer.document)), None)
             if other is not None:
-                raise DataError(
+                raise UnreadableStreamError(
                     f"the answer has nothing at '{self.records_path.text}', but records at '{other}'. "
                     "Is that where this stream's records are?"
                 )
@@ -398,7 +398,7 @@ class RestStream(Declaration, Stream):
         for child in children if contexts else ():
             try:
                 child.emit(contexts)
-            except NoAccessError as error:
+            except IcetapError as error:
                 self.rest_tap.leave_out(child, error)
 
     def note_parent(self, bookmark: Mapping[str, Any]) -> bool:

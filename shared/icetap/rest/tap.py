@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError, IcetapError
+from icetap.left_out import LeftOut
 from icetap.records.tap import RecordTap
 from icetap.rest.auth import NoAuth
 from icetap.rest.cache import AnswerCache
 from icetap.rest.client import Client, ClientOptions
 from icetap.rest.copies import declared_copies
-from icetap.rest.failures import NoAccessError
+from icetap.rest.failures import NoAccessError, PassingFaultError, is_of_one_stream
 from icetap.rest.incremental import Window
 from icetap.rest.output import RecordOutput
 from icetap.rest.parts import Part
@@ -138,8 +139,8 @@ REST_SETTINGS: dict[str, dict[str, Any]] = {
         "enum": ["fail", "skip"],
         "default": "fail",
         "title": "Streams without access",
-        "description": "What happens when these credentials may not read a stream: `fail` ends the run, `skip` leaves the "
-        "stream out with a warning.",
+        "description": "What happens when these credentials may not read a stream: `fail` reads the others, then fails and "
+        "names it, `skip` leaves the stream out with a warning.",
     },
     "on_rejected": ON_REJECTED_SETTING,
     "streams": {
@@ -178,6 +179,8 @@ class RestTap(RecordTap):
     def __init__(self, **kwargs: Any) -> None:
         self._told_at = time.monotonic()
         self._only: str | None = None
+        self._left_out = LeftOut()
+        self._faulty: set[str] = set()
         super().__init__(**kwargs)
 
     # --- what a subclass says -----------------------------------------------------------------------
@@ -318,15 +321,14 @@ class RestTap(RecordTap):
             and stream.parent is None
             and (stream.selected or stream.has_selected_descendents)
         ]
-        left_out = 0
         for root in roots:
             try:
                 begin(root)
                 root.emit()
                 root.finish()
-            except NoAccessError as error:
+                self._faulty.clear()
+            except IcetapError as error:
                 self.leave_out(root, error)
-                left_out += 1
         counts = self.client.counts
         self.logger.info(
             "%d requests, %d of them repeated; waited %.1f s",
@@ -334,21 +336,42 @@ class RestTap(RecordTap):
             counts["retries"],
             counts["waited_ms"] / 1000,
         )
-        if roots and left_out == len(roots):
+        self._left_out.refuse(selected=sum(stream.selected for stream in self.streams.values()))
+        if roots and all(root.is_left_out for root in roots):
             raise NoAccessError(
                 "these credentials may read none of the selected streams. Check them, and their scopes."
             )
 
-    def leave_out(self, stream: RestStream, error: NoAccessError) -> None:
-        """Leave a stream out that these credentials may not read.
+    def leave_out(self, stream: RestStream, error: IcetapError) -> None:
+        """Go on without a stream that cannot be read, and its children: the run fails at its end, and names them.
+
+        It does not fail for streams that these credentials may not read, with `on_no_access: skip`.
 
         Raises:
-            NoAccessError: With `on_no_access: fail`, the default.
+            IcetapError: The error, when it says that no stream can be read.
         """
-        if self.config["on_no_access"] != "skip":
-            raise error
+        self.refuse_if_all_fail(stream, error)
+        children = [child for child in stream.children_to_read if child.selected]
         stream.is_left_out = True
-        self.logger.warning("Stream %s is left out: %s", stream.name, error)
+        if isinstance(error, NoAccessError) and self.config["on_no_access"] == "skip":
+            self.logger.warning("Stream %s is left out: %s", stream.name, error)
+            return
+        self.logger.error("Stream %s is left out: %s", stream.name, error)
+        self._left_out.add(stream.name, error)
+        for child in children:
+            self._left_out.add(child.name, f"it is read with '{stream.name}'")
+
+    def refuse_if_all_fail(self, stream: RestStream, error: IcetapError) -> None:
+        """Raise an error that is not of one stream only.
+
+        A fault that does not pass may be the stream's own or the server's: it is the server's when the next stream meets
+        one too.
+        """
+        if isinstance(error, PassingFaultError):
+            self._faulty.add(stream.name)
+        is_skipped = isinstance(error, NoAccessError) and self.config["on_no_access"] == "skip"
+        if len(self._faulty) > 1 or not (is_skipped or is_of_one_stream(error)):
+            raise error
 
     def tell_progress(self, stream: RestStream) -> None:
         """Log how far a stream has got, every now and then."""
