@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from icetap.errors import IcetapError, SkippableError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class LeftOut:
@@ -23,11 +28,11 @@ class LeftOut:
         """Note that a stream cannot be read; the first reason counts."""
         self._reasons.setdefault(name, reason)
 
-    def refuse(self, *, selected: int) -> None:
+    def refuse(self, *, selected: Collection[str]) -> None:
         """Fail at a run's end when there are such streams.
 
         Args:
-            selected: How many streams the run was to read.
+            selected: The streams that the run was to read.
 
         Raises:
             IcetapError: The reason itself, when the run was to read this one stream and no other.
@@ -36,11 +41,12 @@ class LeftOut:
         if not self._reasons:
             return
         first = next(iter(self._reasons.values()))
-        if selected == 1 and isinstance(first, IcetapError):
+        were_others_read = bool(set(selected) - set(self._reasons))
+        if not were_others_read and len(self._reasons) == 1 and isinstance(first, IcetapError):
             raise first
         reasons = "; ".join(_told(name, str(reason)) for name, reason in self._reasons.items())
         count = "1 stream" if len(self._reasons) == 1 else f"{len(self._reasons)} streams"
-        others = "and no other was selected" if len(self._reasons) >= selected else "the others were"
+        others = "the others were" if were_others_read else "and no other was selected"
         raise SkippableError(
             f"{count} could not be read, {others}: {reasons}. "
             "Deselect them, or repair what is said of them, and run again."

@@ -336,7 +336,7 @@ class RestTap(RecordTap):
             counts["retries"],
             counts["waited_ms"] / 1000,
         )
-        self._left_out.refuse(selected=sum(stream.selected for stream in self.streams.values()))
+        self._left_out.refuse(selected=[name for name, stream in self.streams.items() if stream.selected])
         if roots and all(root.is_left_out for root in roots):
             raise NoAccessError(
                 "these credentials may read none of the selected streams. Check them, and their scopes."

@@ -14,6 +14,7 @@ from typing_extensions import override
 from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lines import record_lines
 from icetap.errors import ConfigurationError, IcetapError, SkippableError
+from icetap.left_out import LeftOut
 from icetap.settings import did_you_mean
 from icetap.sql.ahead import TablesAhead
 from icetap.sql.change_log_bookmark import forget_other_method
@@ -48,7 +49,7 @@ class SQLTap(IcetapTap, abc.ABC):
     """Whether streams that the catalog selects and the source does not show stop a run, or only fail it at its end."""
 
     def __init__(self, **kwargs: Any) -> None:
-        self._left_out: dict[str, str] = {}
+        self._left_out = LeftOut()
         self._reading: Sequence[str] = ()
         self._finished: set[str] = set()
         self.ahead: TablesAhead | None = None
@@ -174,13 +175,7 @@ class SQLTap(IcetapTap, abc.ABC):
             if self.ahead is not None:
                 self.ahead.stop()
             self.sessions.close()
-        if self._left_out:
-            reasons = "; ".join(f"'{name}': {reason.rstrip('.')}" for name, reason in self._left_out.items())
-            count = "1 stream" if len(self._left_out) == 1 else f"{len(self._left_out)} streams"
-            raise SkippableError(
-                f"{count} could not be read, the others were: {reasons}. "
-                "Deselect them, or repair what is said of them, and run again."
-            )
+        self._left_out.refuse(selected=[name for name, stream in self.streams.items() if stream.selected])
 
     def _tell_of_unread(self) -> None:
         """Name the streams that a run which fails now has not read to their end."""
@@ -229,12 +224,12 @@ class SQLTap(IcetapTap, abc.ABC):
     @property
     def left_out(self) -> Sequence[str]:
         """The selected streams that this run cannot read."""
-        return tuple(self._left_out)
+        return self._left_out.names
 
     def leave_out(self, name: str, reason: str) -> None:
         """Note that a stream cannot be read: the run goes on, and fails at its end."""
         self.logger.error("Stream %s is left out: %s", name, reason)
-        self._left_out[name] = reason
+        self._left_out.add(name, reason)
 
     @override
     def _refuse_missing_streams(self) -> None:
