@@ -17,6 +17,7 @@ from icetap.errors import (
     SkippableError,
     StateError,
 )
+from icetap.secrets.redaction import server_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,25 @@ _PREFIXES = re.compile(r"^(?:[0-9A-Z]{5}\s)?(?:\s*\[[^\]]*\])+\s*")
 # Server errors may repeat the value that did not fit.
 _VALUES = re.compile(r"(value(?: is)?|converting the \w+ value) ?[('\"].*?['\")]", re.IGNORECASE | re.DOTALL)
 
+# Messages that are made of names; a procedure, a function or a trigger may raise any other one, with any value in it.
+_NAME = r"'[^']*'"
+_MADE_OF_NAMES = tuple(
+    map(
+        re.compile,
+        (
+            rf"Invalid (?:object|column) name {_NAME}",
+            rf"The \w+ permission was denied on the (?:object|column) {_NAME}.*",
+            rf"\w+ permission denied in database {_NAME}",
+            r"(?:Login failed for user|Cannot open (?:server|database)) .*",
+            r"Incorrect syntax near .*",
+            rf"(?:Could not find|Cannot find) (?:the )?\w+ (?:procedure )?{_NAME}.*",
+            r"Transaction \(Process ID \d+\) was deadlocked on .*",
+            r"Lock request time out period exceeded",
+            r"Query timeout expired",
+        ),
+    )
+)
+
 _TLS_SIGNS = (
     "certificate verify failed",
     "certificate chain",
@@ -128,11 +148,11 @@ def translated(error: BaseException, *, where: str) -> IcetapError:
     known = known_error(text)
     if known is not None:
         number = f" (error {known.number})" if known.number < 12_000 or known.number > 12_050 else ""
-        return known.kind(f"{where}: {shown(text)}{number}. {known.advice}")
+        return known.kind(f"{where}: {server_words(shown(text), _MADE_OF_NAMES)}{number}. {known.advice}")
     for signs, kind, advice in _SIGNS:
         if any(sign in text for sign in signs):
             return kind(f"{where}: {shown(text)}. {advice}")
-    return IcetapError(f"{where}: {shown(text)}")
+    return IcetapError(f"{where}: {server_words(shown(text), _MADE_OF_NAMES)}")
 
 
 _SIGNS: tuple[tuple[tuple[str, ...], type[IcetapError], str], ...] = (

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError
+from icetap.secrets.redaction import REDACTOR
 from icetap.testing.mssql import NAME, mssql_database
 from icetap.testing.servers import LEDGER
 from icetap.testing.tds import ServerError
@@ -270,6 +271,25 @@ def test_values_in_a_message_of_the_server_are_left_out():
     text = "[Microsoft][SQL Server]Conversion failed when converting the nvarchar value 'canary' to data type int."
     assert "canary" not in shown(text)
     assert "canary" not in shown("Violation of KEY. The duplicate key value is (canary, 1).")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_told"),
+    [
+        ("no good: canary@example.org (50000) (SQLExecDirectW)", False),
+        ("XML parsing: line 1, character 7, illegal name canary (9421) (SQLExecDirectW)", False),
+        ("Invalid object name 'canary'. (208) (SQLExecDirectW)", True),
+        ("Login failed for user 'canary'. (18456) (SQLDriverConnect)", True),
+    ],
+    ids=["thrown", "xml", "object", "login"],
+)
+def test_where_masks_hide_values_only_words_made_of_names_are_told(said, is_told, monkeypatch):
+    monkeypatch.setattr(REDACTOR, "hides_values", True)
+
+    told = str(translated(RuntimeError(f"[42000] [Microsoft][SQL Server]{said}"), where="shop"))
+
+    assert ("canary" in told) is is_told
+    assert ("its words are not told" in told) is not is_told
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pymysql
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
+from icetap.secrets.redaction import server_words
 from tap_mysql.packets import CutOffError
 
 if TYPE_CHECKING:
@@ -21,6 +22,30 @@ if TYPE_CHECKING:
 
 # "Incorrect DATE value: '…'", "Truncated incorrect DOUBLE value: '…'": what is quoted there is data.
 _VALUE = re.compile(r"(value:?) '.*'", re.DOTALL)
+
+# Messages that are made of names, or of the statement; a function may signal any other one, with any value in it.
+_NAME = r"['`][^'`]*['`]"
+_MADE_OF_NAMES = tuple(
+    map(
+        re.compile,
+        (
+            rf"Table {_NAME} doesn't exist",
+            rf"Unknown column {_NAME} in {_NAME}",
+            rf"Column {_NAME} in [\w' ]+ is ambiguous",
+            rf"Unknown (?:database|table) {_NAME}",
+            rf"[\w, ]+ command denied to user {_NAME}@{_NAME} for (?:table|column|routine|view) .*",
+            rf"View {_NAME} references invalid .*",
+            rf"Access denied for user {_NAME}@{_NAME}.*",
+            r"(?:FUNCTION|PROCEDURE) \S+ does not exist",
+            r"You have an error in your SQL syntax;.*",
+            r"Lock wait timeout exceeded; try restarting transaction",
+            r"Deadlock found when trying to get lock; try restarting transaction",
+            r"Query execution was interrupted.*",
+            r"Too many connections",
+        ),
+    )
+)
+_OF_THE_CLIENT = range(2000, 3000)  # the driver's own numbers
 
 _RUN_AGAIN = "Run again: what was read is kept, and the read goes on there."
 _CHECK_SQL = "Check the SQL in 'queries' and 'where'."
@@ -121,6 +146,8 @@ def translation(error: pymysql.Error, where: str) -> IcetapError:
         )
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = _VALUE.sub(r"\1 '…'", str(error.args[1]) if len(error.args) > 1 else str(error))
+    if number not in _OF_THE_CLIENT:
+        text = server_words(text, _MADE_OF_NAMES)
     if number == 2026:  # the client's own: TLS cannot be had
         return ConfigurationError(
             f"{where}: {text}. The server has no TLS: set 'ssl_mode' to DISABLED, or mend it"

@@ -9,8 +9,11 @@ import pymysql
 import pytest
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
+from icetap.secrets.redaction import REDACTOR
+from icetap.testing.in_process import run_tap
 from tap_mysql.errors import translated
 from tap_mysql.packets import CutOffError
+from tap_mysql.tap import TapMySQL
 
 CASES = [
     pytest.param(1045, ConfigurationError, "'user' and 'password'", id="access-denied"),
@@ -84,3 +87,52 @@ def test_a_sign_in_that_needs_a_package_names_it():
 def test_a_bug_stays_one():
     with pytest.raises(RuntimeError, match="a bug"), translated("db"):
         raise RuntimeError("a bug")
+
+
+CANARY = "canary@example.org"
+SIGNAL = """CREATE FUNCTION checked(given varchar(100)) RETURNS varchar(100) DETERMINISTIC BEGIN
+DECLARE said varchar(200) DEFAULT concat('no good: ', given);
+SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said{}; RETURN given; END"""
+
+
+@pytest.mark.parametrize(
+    ("expression", "function"),
+    [
+        pytest.param("checked(email)", SIGNAL.format(""), id="signalled"),
+        pytest.param("checked(email)", SIGNAL.format(", MYSQL_ERRNO = 1146"), id="signalled-as-another"),
+        pytest.param("extractvalue('<a/>', concat('~', (SELECT max(email) FROM people)))", None, id="xpath"),
+        pytest.param("(SELECT email FROM people UNION SELECT 'b')", None, id="more-rows-than-one"),
+    ],
+)
+def test_where_masks_hide_values_no_words_of_the_server_tell_them(database, capfd, expression, function):
+    database.execute(
+        "CREATE TABLE people (id int PRIMARY KEY, email varchar(100))",
+        f"INSERT INTO people VALUES (1, '{CANARY}')",
+        *([function] if function else []),
+    )
+    query = {"name": "shown", "sql": f"SELECT id, email, {expression} AS made FROM people"}
+    masks = {"*": {"email": "redact", "made": "redact"}}
+
+    run = run_tap(TapMySQL, {**database.config, "queries": [query], "masks": masks})
+
+    assert run.error is not None
+    assert CANARY not in f"{run.error} {run.log} {run.stdout} {capfd.readouterr()}"
+    assert "its words are not told" in str(run.error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Table 'shop.people' doesn't exist",
+        "Unknown column 'email' in 'field list'",
+        "SELECT command denied to user 'reader'@'%' for table 'people'",
+        "Lock wait timeout exceeded; try restarting transaction",
+    ],
+)
+def test_words_that_are_made_of_names_are_told_with_masks_too(said, monkeypatch):
+    monkeypatch.setattr(REDACTOR, "hides_values", True)
+
+    with pytest.raises(IcetapError) as raised, translated("db"):
+        raise pymysql.OperationalError(1, said)
+
+    assert said in str(raised.value)

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError, SkippableError
+from icetap.secrets.redaction import server_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
 _SEVERITY = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 # From the first quote to the last one before PostgreSQL's own words go on: a value may hold quotes and ends of lines.
 _QUOTED = re.compile(r'".*"(?= (?:is|are|for|of|has|in|at|does|must|cannot|out)\b)|".*')
+# Messages that are made of names alone; a function may raise any other one, with any value in it.
+_NAME = r'(?:"[^"]*"|[\w.$-]+)'
+_THING = "(?:relation|table|view|column|schema|type|function|role|database|publication|replication slot)"
+_MADE_OF_NAMES = tuple(
+    map(
+        re.compile,
+        (
+            rf"permission denied for (?:\w+ ){{1,2}}{_NAME}",
+            rf"{_THING} {_NAME}(?:\([\w ,.\[\]]*\))?(?: of relation {_NAME})? does not exist",
+            r"operator does not exist: [\w .\[\]]+ \S+ [\w .\[\]]+",
+            rf"syntax error at or near {_NAME}",
+            rf"could not obtain lock on relation {_NAME}",
+            r"(?:canceling statement|terminating connection) due to [a-z -]+",
+            r"could not serialize access due to [a-z ]+",
+            r"the database system is [a-z ]+",
+            r"deadlock detected",
+            r"sorry, too many clients already",
+        ),
+    )
+)
 _ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
     ("42501", SkippableError, "Grant the user SELECT on it (and USAGE on its schema), or deselect it."),
     (
@@ -131,14 +152,17 @@ def statement_error(text: str, sqlstate: str | None, *, where: str) -> IcetapErr
         text: What the driver says; it may hold the statement, which is left out.
         sqlstate: Five characters, None when the connection broke.
         where: The database, for the message.
+
+    Where masks hide values, its words are told only if they are made of names alone.
     """
     said = _first_line(text)
     if not sqlstate:
         if any(words in text for words in _LOST):
             return RetriableError(f"the connection to {where} was lost: {said}")
-        return IcetapError(f"{where}: {said}")
+        return IcetapError(f"{where}: {server_words(said, _MADE_OF_NAMES)}")
     if sqlstate.startswith(("22", "23", "P0")):
         said = _QUOTED.sub('"…"', said)  # these name values
+    said = server_words(said, _MADE_OF_NAMES)
     for prefix, kind, advice in _ADVICE:
         if sqlstate.startswith(prefix):
             return kind(f"{where} said: {said} (SQLSTATE {sqlstate}). {advice}")

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import pq
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError
+from icetap.secrets.redaction import server_words
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.log_based.positions import lsn_text
 
@@ -191,7 +192,8 @@ class LogStream(threading.Thread):
                 else:
                     self._wait()
         except (psycopg.Error, OSError) as error:
-            self._put(RetriableError(f"the connection to {self._where} was lost: {error}"))
+            said = server_words(str(error))
+            self._put(RetriableError(f"the connection to {self._where} was lost: {said}"))
         except BaseException as error:  # noqa: BLE001 - raised again where the blocks are consumed
             self._put(error)
 
