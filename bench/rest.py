@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measure import run
-from report import Row
+from measure import BenchError, run
+from report import Row, table
 
 from icetap.testing.api import FakeApi, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.connection import Connection
 
     from measure import Usage
 
@@ -66,7 +65,8 @@ streams:
 """
 
 
-def _serve(answers: Connection, rows: int, latency: float) -> None:
+def _serve(rows: int, latency: float) -> None:
+    """Answer until the process is ended; the address is the first line of standard output."""
     api = FakeApi(latency=latency)
 
     def page(call: Any) -> Reply:
@@ -75,24 +75,28 @@ def _serve(answers: Connection, rows: int, latency: float) -> None:
         return Reply(f'{{"data":[{records}],"total":{rows}}}'.encode())
 
     api.route("GET", "/things", page)
-    answers.send(api.url)
-    answers.recv()
+    print(api.url, flush=True)
+    sys.stdin.read()
 
 
 @contextlib.contextmanager
 def _api(rows: int, *, latency: float = 0.0) -> Iterator[str]:
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=_serve, args=(there, rows, latency), daemon=True)
-    process.start()
-    try:
-        yield here.recv()
-    finally:
-        here.send("enough")
-        process.join(10)
-        process.terminate()
+    command = [sys.executable, __file__, "serve", str(rows), str(latency)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            url = server.stdout.readline().strip()
+            if not url:
+                raise BenchError("the API has not started")
+            yield url
+        finally:
+            server.stdin.close()
+            server.wait(10)
 
 
-def _read(rows: int, *, latency: float = 0.0, max_parallel: int = 1) -> Usage:
+def read(rows: int, *, latency: float = 0.0, max_parallel: int = 1) -> Usage:
+    """Measure tap-rest while it reads so many records, 100 in an answer that takes `latency` seconds."""
     with _api(rows, latency=latency) as url, tempfile.TemporaryDirectory() as folder:
         connector, config = Path(folder) / "bench.yaml", Path(folder) / "config.json"
         connector.write_text(CONNECTOR)
@@ -102,10 +106,10 @@ def _read(rows: int, *, latency: float = 0.0, max_parallel: int = 1) -> Usage:
 
 
 def measured(rows: int) -> list[Row]:
-    """Return the table's lines."""
-    few, many = _read(min(FEW_ROWS, rows)), _read(rows)
+    """Return the table's lines; start and end of the tap count everywhere."""
+    few, many = read(min(FEW_ROWS, rows)), read(rows)
     one, eight = (
-        _read(SLOW_REQUESTS * PAGE, latency=LATENCY_SECONDS, max_parallel=number).wall for number in (1, 8)
+        read(SLOW_REQUESTS * PAGE, latency=LATENCY_SECONDS, max_parallel=number).wall for number in (1, 8)
     )
     cost, growth = many.cpu / rows * 1e6, many.peak_mb - few.peak_mb
     return [
@@ -136,6 +140,7 @@ def measured(rows: int) -> list[Row]:
 
 
 if __name__ == "__main__":
-    from report import table
-
-    print(table(measured(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)))
+    if sys.argv[1:2] == ["serve"]:
+        _serve(int(sys.argv[2]), float(sys.argv[3]))
+    else:
+        print(table(measured(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)))
