@@ -134,6 +134,7 @@ def run_processes(
         printed: list[bytes] = []
         reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
         reader.start()
+        threading.Thread(target=_end_with, args=(source, loader), daemon=True).start()
         shot = _Shot(kill, log, tap=source, target=loader)
         watchdog = threading.Timer(SECONDS, lambda: [process.kill() for process in (source, loader)])
         watchdog.start()
@@ -144,6 +145,12 @@ def run_processes(
         reader.join()
     states = [json.loads(line) for line in printed if line.strip().startswith(b"{")]
     return Ran(*codes, states, lines, shot.hit, log.read_text("utf-8", "replace"))
+
+
+def _end_with(source: subprocess.Popen[bytes], loader: subprocess.Popen[bytes]) -> None:
+    """End the tap when the loader fails before it: a tap whose files nobody takes waits, and writes nothing."""
+    if loader.wait() != 0 and source.poll() is None:
+        source.terminate()
 
 
 CHUNK = 2**16
