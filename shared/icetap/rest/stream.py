@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk.mapper import RemoveRecordTransform
@@ -21,6 +21,7 @@ from icetap.rest.failures import PassingFaultError, SkippedPartError, Unreadable
 from icetap.rest.incremental import SYNC_TIME, Progress, Window, local_now
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
+from icetap.rest.paging import refuse_truncation
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.reading import PageReader
@@ -28,6 +29,7 @@ from icetap.rest.records import all_conversions, converted
 from icetap.rest.request import Asked, Request
 from icetap.rest.sampling import asked_first_page, known_properties, lookback_of
 from icetap.rest.templates import render
+from icetap.state.bookmarks import is_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -161,10 +163,20 @@ class RestStream(Declaration, Stream):
 
     def records_in(self, answer: Answer, part: Part) -> RecordPage:
         """Return the records of an answer as they are emitted."""
+        return self.records_of(self.values_in(answer), part, document=answer.document)
+
+    def records_of(self, values: Iterable[Any], part: Part, *, document: Any = None) -> RecordPage:
+        """Return values that an answer has as records as they are emitted.
+
+        Args:
+            values: What `records_jsonpath` leads to.
+            part: What they were asked for.
+            document: The answer, for templates with `{response.…}`; None where it is too large to be held.
+        """
         records: list[dict[str, Any]] = []
         contexts: list[Mapping[str, Any]] = []
-        scope = {**self.scope(part), "response": answer.document} if self.rules.is_given else {}
-        for value in self.values_in(answer):
+        scope = {**self.scope(part), "response": document} if self.rules.is_given else {}
+        for value in values:
             found = value if type(value) is dict else {"value": value}
             record = self._emitted(found, part, scope)
             if record is not None:
@@ -260,6 +272,19 @@ class RestStream(Declaration, Stream):
             self.progress.not_later_than(answer.date)
         return answer
 
+    def save(self, request: Request) -> IO[bytes]:
+        """Ask for a body of any size, by this stream's rules; return it as a file."""
+
+        def told(answer: Answer) -> None:
+            if self.paging is None:
+                refuse_truncation(answer, ())
+            if self.progress is not None:
+                self.progress.not_later_than(answer.date)
+
+        with self._lock:
+            self.requests += 1
+        return self.client.download(request, rules=self.errors, answer_format=self.format, told=told)
+
     # --- bookmarks ----------------------------------------------------------------------------------
 
     @property
@@ -270,6 +295,14 @@ class RestStream(Declaration, Stream):
     def bookmark(self) -> dict[str, Any]:
         """Return this stream's part of the state that the run was given."""
         return dict(self.tap_state.get("bookmarks", {}).get(self.name) or {})
+
+    def earliest(self, bookmarks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the bookmark from which on a read misses nothing that any of these lacks; each of them has a value."""
+        first = bookmarks[0]
+        for each in bookmarks[1:]:
+            if is_before(each["replication_key_value"], first["replication_key_value"]):
+                first = each
+        return dict(first)
 
     def set_bookmark(self, bookmark: Mapping[str, Any]) -> bool:
         """Let the next STATE have this bookmark, with what the stream remembers besides; say whether that is new."""

@@ -24,7 +24,6 @@ from icetap.rest.rules import ErrorRule, RetryPolicy
 from icetap.rest.sampling import sampled_from
 from icetap.rest.stream import RestStream
 from icetap.settings import did_you_mean
-from icetap.state.bookmarks import is_before
 from icetap.stream_options import StreamOptions
 from icetap.tap import ON_REJECTED_SETTING
 
@@ -453,8 +452,4 @@ def starting_bookmark(stream: RestStream) -> dict[str, Any]:
         waiting += child.children_to_read
     if not all("replication_key_value" in bookmark for bookmark in found):
         return {}
-    first = found[0]
-    for bookmark in found[1:]:
-        if is_before(bookmark["replication_key_value"], first["replication_key_value"]):
-            first = bookmark
-    return first
+    return stream.earliest(found)

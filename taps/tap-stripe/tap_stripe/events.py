@@ -53,8 +53,9 @@ def read_events(stream: StripeStream, window: tuple[datetime, datetime], part: P
             for events in stream.listed("/v1/events", params, part):
                 for event in events:
                     told = _told(stream, event)
-                    if told is not None:
-                        found.setdefault(told.object_id, told)  # newest first
+                    # Newest first; what is deleted stays so, whatever else happened in that second.
+                    if told is not None and (told.is_deleted or told.object_id not in found):
+                        found[told.object_id] = told
         except RestartPagingSignal:
             continue
         return found

@@ -26,10 +26,22 @@ class Position:
     """From when on changes are not known yet; until then the lists are to be read in a first run."""
 
     read_until: datetime | None = None
-    """How far the lists of an unfinished first run have been read."""
+    """How far the lists of an unfinished first run have been read; None: not at all."""
 
     is_whole: bool = False
     """Whether the lists were read to their end."""
+
+    def and_of(self, other: Position) -> Position:
+        """Return the earlier one, as to lists and as to changes."""
+        if self.changes_from is None or other.changes_from is None:
+            return Position()
+        unfinished = [each.read_until for each in (self, other) if not each.is_whole]
+        known = [until for until in unfinished if until is not None]
+        return Position(
+            min(self.changes_from, other.changes_from),
+            min(known) if len(known) == len(unfinished) > 0 else None,
+            is_whole=not unfinished,
+        )
 
     def start_over(self) -> None:
         """Forget everything."""
@@ -62,6 +74,11 @@ class Positions:
                 f"{where}: the bookmark is no time. Run once with --full-refresh, or correct the state."
             ) from None
 
+    def and_of(self, other: Positions) -> Positions:
+        """Return the positions from which on nothing is missed that either of two lacks."""
+        both = self.found.keys() & other.found.keys()
+        return Positions(self.by_account, {key: self.found[key].and_of(other.found[key]) for key in both})
+
     def of_account(self, partition: Mapping[str, Any]) -> Position:
         """Return an account's position, which the caller moves."""
         return self.found.setdefault(partition.get(ACCOUNT_ID, ""), Position())
@@ -73,10 +90,12 @@ class Positions:
                 position.changes_from = min(position.changes_from, now)
 
     def bookmark(self) -> dict[str, Any]:
-        """Return the stream's part of the state; its time is the earliest of all accounts."""
+        """Return the stream's part of the state; its time is the earliest of all accounts. Empty without any."""
         written = {
             account: _written(position) for account, position in self.found.items() if position.changes_from
         }
+        if not written:
+            return {}
         if not self.by_account:
             return {_KEY: SYNC_TIME, **written[""]}
         first = min(one[_VALUE] for one in written.values())
@@ -86,14 +105,16 @@ class Positions:
 def _position(bookmark: Mapping[str, Any]) -> Position:
     until = bookmark.get(_UNTIL)
     return Position(
-        dates.instant(bookmark[_VALUE]), dates.instant(until) if until else None, is_whole=until is None
+        dates.instant(bookmark[_VALUE]),
+        dates.instant(until) if until else None,
+        is_whole=_UNTIL not in bookmark,
     )
 
 
 def _written(position: Position) -> dict[str, Any]:
-    found = {_VALUE: dates.iso(position.changes_from)} if position.changes_from else {}
-    if not position.is_whole and position.read_until is not None:
-        found[_UNTIL] = dates.iso(position.read_until)
+    found: dict[str, Any] = {_VALUE: dates.iso(position.changes_from)} if position.changes_from else {}
+    if not position.is_whole:
+        found[_UNTIL] = dates.iso(position.read_until) if position.read_until else None
     return found
 
 

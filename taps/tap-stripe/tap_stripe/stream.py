@@ -9,7 +9,7 @@ the list did not have. Held in memory: the ids that one day's events tell of.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
@@ -80,6 +80,13 @@ class StripeStream(StripeObjects):
         super().begin(start)
         self._given = dict(start)
 
+    @override
+    def earliest(self, bookmarks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        found = [
+            Positions.of(each, by_account=self.stripe.is_platform, where=self.label) for each in bookmarks
+        ]
+        return reduce(Positions.and_of, found).bookmark()
+
     # --- the way through time -----------------------------------------------------------------------
 
     @override
@@ -119,6 +126,8 @@ class StripeStream(StripeObjects):
         given = self.config.get("start_date")
         start = position.read_until or (dates.instant(given) if given else None)
         end = until + THIS_SECOND
+        # Should the run be cut off, the next one learns what was deleted meanwhile.
+        yield RecordPage([], {})
         for window in windows(start, end, length=LIST_WINDOW):
             yield from self._listed(window, partition)
             position.read_until = window[1]
