@@ -70,14 +70,14 @@ def test_a_schema_grows_before_the_first_record_that_needs_it_and_is_remembered(
         ("SCHEMA", None),
         ("RECORD", 2),
     ]
-    first, second = (message["schema"]["properties"] for message in run.of_type("SCHEMA"))
+    first, second = (message["schema"]["properties"] for message in run.of("SCHEMA"))
     assert (first["n"]["type"], second["n"]["type"]) == (["integer", "null"], ["number", "null"])
     assert set(second["o"]["properties"]) == {"x", "y"}
     assert "gone" not in second
     catalog = discover(tap_of(stream), {"base_url": api.url})
     pages[1], pages[0] = [], [{"id": 1, "n": 1, "o": {"x": 1}}]
     again = read(api, stream, state=run.state).good()
-    assert again.of_type("SCHEMA")[0]["schema"]["properties"] == second
+    assert again.of("SCHEMA")[0]["schema"]["properties"] == second
     assert catalog["streams"][0]["schema"]["properties"] == first
 
 
@@ -169,7 +169,7 @@ def test_options_of_streams_rename_and_key_them(api):
     read(api, stream, streams=options, state=run.state).good()
 
     assert run.records("goods") == [{"id": 1, "changed_at": "2026-01-02T00:00:00Z", "code": "a"}]
-    (schema,) = run.of_type("SCHEMA")
+    (schema,) = run.of("SCHEMA")
     assert (schema["key_properties"], schema["bookmark_properties"]) == (["code"], ["changed_at"])
     assert bookmark(run, "goods")["replication_key"] == "changed_at"
     assert api.calls[-1].param("since") == "2026-01-02T00:00:00Z"
@@ -225,7 +225,7 @@ def test_flattening_gives_flat_columns(api):
     ).good()
 
     assert run.records("things") == [{"id": 1, "o__x": 1, "o__y__z": "deep"}]
-    assert set(run.of_type("SCHEMA")[-1]["schema"]["properties"]) == {"id", "o__x", "o__y__z"}
+    assert set(run.of("SCHEMA")[-1]["schema"]["properties"]) == {"id", "o__x", "o__y__z"}
 
 
 def test_a_stream_may_be_read_in_a_way_of_its_own(api):
@@ -262,4 +262,4 @@ def test_a_stream_may_be_read_in_a_way_of_its_own(api):
     assert [record["id"] for record in first.records("charges")] == [0, 1, 2]
     assert [record["id"] for record in second.records("charges")] == [5, 4, 3]
     assert (bookmark(first, "charges"), bookmark(second, "charges")) == ({"events": "e0"}, {"events": "e9"})
-    assert first.of_type("ACTIVATE_VERSION") == []
+    assert first.of("ACTIVATE_VERSION") == []

@@ -35,7 +35,7 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(run_tap, tmp_path_factory) -> Iterator[Runs]:
+def runs(sync, tmp_path_factory) -> Iterator[Runs]:
     folder = tmp_path_factory.mktemp("types")
     columns = ", ".join(f"v{number} {case.values[0]}" for number, case in enumerate(CASES))
     literals = ", ".join(str(case.values[1]) for case in CASES)
@@ -45,10 +45,8 @@ def runs(run_tap, tmp_path_factory) -> Iterator[Runs]:
             f"INSERT INTO dbo.t VALUES (1, {literals})",
             "INSERT INTO dbo.t (id) VALUES (2)",
         )
-        records = run_tap(database, folder)
-        yield Runs(
-            records, run_tap(database, folder, batch_config={"storage": {"root": str(folder / "b")}}).table()
-        )
+        batches = sync(database, batch_config={"storage": {"root": str(folder / "b")}})
+        yield Runs(sync(database), batches.table())
 
 
 @pytest.mark.parametrize("number", [pytest.param(number, id=case.id) for number, case in enumerate(CASES)])

@@ -135,7 +135,7 @@ def lanes(new_database, run_tap, tmp_path_factory):
     database, folder = new_database(), tmp_path_factory.mktemp("types")
     made_with(database, *CASES)
     arrow = {"batch_config": {"encoding": {"format": "arrow"}, "storage": {"root": f"file://{folder}"}}}
-    yield run_tap(database.config, folder), run_tap({**database.config, **arrow}, folder)
+    yield run_tap(database.config), run_tap({**database.config, **arrow})
     database.execute(f"DROP DATABASE {database.name}")
 
 

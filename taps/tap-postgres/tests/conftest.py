@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import signal
-import sys
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pyarrow as pa
 import pytest
 
+from icetap.testing.in_process import read, run_command
 from tap_postgres.tap import TapPostgres
 
 if TYPE_CHECKING:
@@ -21,36 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from icetap.testing.databases import Postgres
-
-
-@dataclass
-class Output:
-    """The messages of one run."""
-
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    error: BaseException | None = None
-
-    def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
-        return [m for m in self.messages if m["type"] == kind and stream in {None, m.get("stream")}]
-
-    def records(self, stream: str | None = None) -> list[dict[str, Any]]:
-        return [message["record"] for message in self.of("RECORD", stream)]
-
-    def schema(self, stream: str | None = None) -> dict[str, Any]:
-        return self.of("SCHEMA", stream)[-1]["schema"]["properties"]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return self.of("STATE")[-1]["value"]
-
-    def table(self) -> pa.Table:
-        """Read all files that the BATCH messages name."""
-        tables = []
-        for message in self.of("BATCH"):
-            for url in message["manifest"]:
-                with pa.OSFile(url.removeprefix("file://")) as source:
-                    tables.append(pa.ipc.open_file(source).read_all())
-        return pa.concat_tables(tables)
+    from icetap.testing.in_process import Done, TapRun
 
 
 @dataclass
@@ -126,7 +92,7 @@ def scratch(_scratch: Database) -> Callable[..., Database]:
 
 
 @pytest.fixture
-def sync(tmp_path: Path) -> Callable[..., Output]:
+def sync() -> Callable[..., TapRun]:
     """Run the tap in this process and return its messages."""
 
     def run(
@@ -136,54 +102,18 @@ def sync(tmp_path: Path) -> Callable[..., Output]:
         catalog: dict[str, Any] | None = None,
         may_fail: bool = False,
         **config: Any,
-    ) -> Output:
-        out = tmp_path / "out.jsonl"
-        error = None
-        with out.open("wb") as file:
-            tap = TapPostgres(config={**source.config, **config}, state=state, catalog=catalog)
-            tap.messages.lines._descriptor = file.fileno()
-            try:
-                tap.run()
-            except Exception as raised:
-                if not may_fail:
-                    raise
-                error = raised
-        lines = out.read_bytes()
-        assert not lines or lines.endswith(b"\n"), "the last line is cut"
-        return Output([json.loads(line, parse_float=Decimal) for line in lines.splitlines()], error)
+    ) -> TapRun:
+        tap = TapPostgres(config={**source.config, **config}, state=state, catalog=catalog)
+        return read(tap, may_end_with=(Exception,) if may_fail else ())
 
     return run
 
 
-@dataclass
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-
 @pytest.fixture
 def command(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
-    """Run the command with a config file, in this process: a new one costs a second each time."""
+    """Run the command with a config file, in this process."""
 
     def run(*arguments: str, **config: Any) -> Done:
-        file = tmp_path / "config.json"
-        file.write_text(json.dumps(config))
-        handlers, hook = list(logging.root.handlers), sys.excepthook
-        signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        capfdbinary.readouterr()
-        try:
-            TapPostgres.cli.main(["--config", str(file), *arguments], prog_name="tap-postgres")
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        finally:
-            logging.root.handlers, sys.excepthook = handlers, hook
-            logging.captureWarnings(False)
-            for number, handler in signals.items():
-                signal.signal(number, handler)
-        out, err = capfdbinary.readouterr()
-        return Done(code, out, err)
+        return run_command(TapPostgres, *arguments, config=config, folder=tmp_path, captured=capfdbinary)
 
     return run

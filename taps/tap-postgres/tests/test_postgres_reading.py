@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from decimal import Decimal
 
 import pytest
 
@@ -246,10 +245,8 @@ def test_a_bookmark_is_lossless_and_inclusive(cursors, sync, native):
     first = sync(cursors, catalog=catalog, lookback_seconds=0)
     second = sync(cursors, catalog=catalog, state=first.state, lookback_seconds=0)
 
-    value = CURSORS[native][2]
-    value = Decimal(str(value)) if isinstance(value, float) else value
     assert [record["id"] for record in first.records()] == [4, 1, 2, 3]
-    assert first.state["bookmarks"][stream]["replication_key_value"] == value
+    assert first.state["bookmarks"][stream]["replication_key_value"] == CURSORS[native][2]
     assert [record["id"] for record in second.records()] == [2, 3]
 
 

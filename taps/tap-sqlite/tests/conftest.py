@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import signal
 import sqlite3
-import sys
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 
+from icetap.testing.in_process import read, run_command
 from tap_sqlite.tap import TapSQLite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-
-@dataclass
-class Output:
-    """The messages of one run."""
-
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
-        return [m for m in self.messages if m["type"] == kind and stream in {None, m.get("stream")}]
-
-    def records(self, stream: str | None = None) -> list[dict[str, Any]]:
-        return [message["record"] for message in self.of("RECORD", stream)]
-
-    def schema(self, stream: str | None = None) -> dict[str, Any]:
-        return self.of("SCHEMA", stream)[-1]["schema"]["properties"]
-
-    def table(self) -> pa.Table:
-        """Read all files that the BATCH messages name."""
-        tables = []
-        for message in self.of("BATCH"):
-            for url in message["manifest"]:
-                with pa.OSFile(url.removeprefix("file://")) as source:
-                    tables.append(pa.ipc.open_file(source).read_all())
-        return pa.concat_tables(tables)
-
-    @property
-    def types(self) -> list[str]:
-        return [message["type"] for message in self.messages]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return self.of("STATE")[-1]["value"]
-
-
-def parsed(raw: bytes) -> Output:
-    assert not raw or raw.endswith(b"\n"), "the last line is cut"
-    return Output([json.loads(line, parse_float=Decimal) for line in raw.splitlines()])
+    from icetap.testing.in_process import Done, TapRun
 
 
 @pytest.fixture
@@ -95,7 +53,7 @@ def execute() -> Callable[..., None]:
 
 
 @pytest.fixture
-def sync(tmp_path: Path) -> Callable[..., Output]:
+def sync() -> Callable[..., TapRun]:
     """Run the tap in this process and return its messages."""
 
     def run(
@@ -104,47 +62,18 @@ def sync(tmp_path: Path) -> Callable[..., Output]:
         state: dict[str, Any] | None = None,
         catalog: dict[str, Any] | None = None,
         **config: Any,
-    ) -> Output:
+    ) -> TapRun:
         settings = config if path is None else {"database": str(path), **config}
-        tap = TapSQLite(config=settings, state=state, catalog=catalog)
-        out = tmp_path / "out.jsonl"
-        with out.open("wb") as file:
-            tap.messages.lines._descriptor = file.fileno()
-            tap.run()
-        return parsed(out.read_bytes())
+        return read(TapSQLite(config=settings, state=state, catalog=catalog))
 
     return run
 
 
-@dataclass
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-
 @pytest.fixture
 def command(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
-    """Run the command with a config file, in this process: a new one costs a second each time."""
+    """Run the command with a config file, in this process."""
 
     def run(*arguments: str, **config: Any) -> Done:
-        file = tmp_path / "config.json"
-        file.write_text(json.dumps(config))
-        handlers, hook = list(logging.root.handlers), sys.excepthook
-        signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        capfdbinary.readouterr()
-        try:
-            TapSQLite.cli.main(["--config", str(file), *arguments], prog_name="tap-sqlite")
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        finally:
-            logging.root.handlers, sys.excepthook = handlers, hook
-            logging.captureWarnings(False)
-            for number, handler in signals.items():
-                signal.signal(number, handler)
-        out, err = capfdbinary.readouterr()
-        return Done(code, out, err)
+        return run_command(TapSQLite, *arguments, config=config, folder=tmp_path, captured=capfdbinary)
 
     return run

@@ -67,8 +67,7 @@ def test_arrow_files_hold_what_the_records_hold(sync, people, tmp_path):
     )
 
     files = [file.read_bytes() for file in root.iterdir()]
-    output.messages = output.of("BATCH", "people")
-    table = output.table()
+    table = output.tables()["people"]
     assert files
     assert not [email for email in EMAILS if any(email.encode() in content for content in files)]
     assert [str(value) for value in table.column("email").to_pylist()] == [
@@ -236,6 +235,27 @@ def test_what_was_found_by_its_values_stays_masked_when_stream_maps_come(sync, p
     )
 
     assert second.records("logs")[0] == {"id": 1, "copy": hashed(EMAILS[0])}
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "value"), [("hash", "string", hashed("11987650001")), ("redact", "integer", None)]
+)
+def test_the_schema_says_what_became_of_it_when_stream_maps_come(sync, database, mode, kind, value):
+    """A number becomes a text; only its values say that it is a phone number's."""
+    path = database(
+        "CREATE TABLE calls (id INTEGER PRIMARY KEY, c INTEGER)",
+        {"calls": [(number, 11_987_650_000 + number) for number in range(1, 9)]},
+    )
+    settings = {"mask_new_personal_columns": mode, "mask_key": KEY, "masks": {"calls": {"id": "keep"}}}
+    first = sync(path, **settings)
+    maps = {"calls": {"copy": "c", "twice": "id * 2"}}
+
+    second = sync(path, state=first.state, stream_maps=maps, **settings)
+
+    assert second.records("calls")[0] == {"id": 1, "c": value, "copy": value, "twice": 2}
+    assert first.schema("calls")["c"]["type"] == [kind, "null"]
+    assert second.schema("calls")["c"]["type"] == [kind, "null"]
+    assert kind in second.schema("calls")["copy"]["type"]
 
 
 def test_an_empty_stream_has_its_schema_although_masks_wait_for_rows(sync, database):

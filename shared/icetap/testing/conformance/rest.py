@@ -88,7 +88,7 @@ def leaks(done: TapRun) -> Iterator[str]:
 def lost_or_doubled(rest: RestSubject, done: TapRun) -> Iterator[str]:
     """What differs from the source, one sentence per stream."""
     for stream, wanted in rest.sample.rows.items():
-        schema = next(message for message in done.of_type("SCHEMA") if message["stream"] == stream)
+        schema = next(message for message in done.of("SCHEMA") if message["stream"] == stream)
         keys = schema["key_properties"]
         found = Counter(tuple(record[key] for key in keys) for record in done.records(stream))
         doubled = sum(count - 1 for count in found.values())
@@ -137,9 +137,9 @@ def test_schemas_and_states_do_not_flood(rest: RestSubject) -> None:
     """One SCHEMA a stream, however many parents there are; STATEs by the stream, not by the record."""
     done, calls = rest.run()
 
-    schemas = Counter(message["stream"] for message in done.good().of_type("SCHEMA"))
+    schemas = Counter(message["stream"] for message in done.good().of("SCHEMA"))
     assert set(schemas.values()) == {1}
-    assert len(done.of_type("STATE")) <= 1 + len(schemas) + len(calls)
+    assert len(done.of("STATE")) <= 1 + len(schemas) + len(calls)
 
 
 def test_credentials_do_not_follow_a_redirect_to_another_host(rest: RestSubject) -> None:

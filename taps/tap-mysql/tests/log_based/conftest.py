@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from icetap.testing.in_process import read
 from tap_mysql.tap import TapMySQL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-
-class Output:
-    """The messages of one run."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.messages = [json.loads(line, parse_float=Decimal) for line in raw.splitlines()]
-
-    def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
-        return [m for m in self.messages if m["type"] == kind and stream in {None, m.get("stream")}]
-
-    def records(self, stream: str | None = None) -> list[dict[str, Any]]:
-        return [message["record"] for message in self.of("RECORD", stream)]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return self.of("STATE")[-1]["value"]
+    from icetap.testing.in_process import TapRun
 
 
 class Table:
@@ -44,8 +28,8 @@ class Table:
 class Log:
     """A database whose tables are read LOG_BASED, from where the last run came to."""
 
-    def __init__(self, database: Any, folder: Path) -> None:
-        self.database, self._folder = database, folder
+    def __init__(self, database: Any) -> None:
+        self.database = database
         self.state: dict[str, Any] | None = None
         self.tables: dict[str, Table] = {}
         self.settings: dict[str, Any] = {"streams": {"*": {"replication_method": "LOG_BASED"}}}
@@ -54,21 +38,14 @@ class Log:
         given = None if self.state is None else json.loads(json.dumps(self.state))
         return TapMySQL(config={**self.database.config, **self.settings, **config}, state=given)
 
-    def run(self, *statements: str, **config: Any) -> Output:
+    def run(self, *statements: str, **config: Any) -> TapRun:
         """Run the tap; statements are run after it has looked at the tables and before it looks at the log."""
         tap = self.tap(**config)
         _ = tap.streams
         self.execute(*statements)
-        out = self._folder / "out.jsonl"
-        with out.open("wb") as file:
-            tap.messages.lines._descriptor = file.fileno()
-            try:
-                tap.run()
-            finally:
-                tap.messages.lines.flush()
-        output = Output(out.read_bytes())
+        output = read(tap)
         self._load(output)
-        self.state = json.loads(json.dumps(output.state, default=float))
+        self.state = output.state
         return output
 
     def records(self, *statements: str, table: str | None = None, **config: Any) -> list[dict[str, Any]]:
@@ -76,7 +53,7 @@ class Log:
         stream = None if table is None else self.database.stream(table)
         return [short(record) for record in self.run(*statements, **config).records(stream)]
 
-    def _load(self, output: Output) -> None:
+    def _load(self, output: TapRun) -> None:
         """Do with the messages what a loader does that keeps the columns of the newest SCHEMA."""
         for message in output.messages:
             if message["type"] == "STATE":
@@ -116,9 +93,9 @@ def short(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def log(database: Any, tmp_path: Path) -> Log:
+def log(database: Any) -> Log:
     """A database without tables."""
-    return Log(database, tmp_path)
+    return Log(database)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 
 from icetap.errors import ConfigurationError, RetriableError
 from icetap.testing import mariadb as servers
+from icetap.testing.in_process import read
+from tap_mysql.tap import TapMySQL
 
 pytestmark = pytest.mark.servers
 
@@ -183,8 +185,6 @@ def write(server, name, number):
 
 
 def run_on(server, name, state=None, **config):
-    from tap_mysql.tap import TapMySQL
-
     settings = {
         "host": server.host,
         "port": server.port,
@@ -194,27 +194,7 @@ def run_on(server, name, state=None, **config):
         "streams": {"*": {"replication_method": "LOG_BASED"}},
         **config,
     }
-    tap = TapMySQL(config=settings, state=state)
-    with tempfile.NamedTemporaryFile() as file:
-        tap.messages.lines._descriptor = file.fileno()
-        tap.run()
-        return Messages(Path(file.name).read_bytes())
-
-
-class Messages:
-    """The records and the last state of a run."""
-
-    def __init__(self, raw):
-        import json
-
-        self._messages = [json.loads(line) for line in raw.splitlines()]
-
-    def records(self):
-        return [message["record"] for message in self._messages if message["type"] == "RECORD"]
-
-    @property
-    def state(self):
-        return [message["value"] for message in self._messages if message["type"] == "STATE"][-1]
+    return read(TapMySQL(config=settings, state=state))
 
 
 def test_server_that_is_shut_down_is_not_the_end_of_the_log():
