@@ -59,6 +59,7 @@ class Table:
 
     `source` is the quoted FROM item. `key` holds the columns that are unique and never null.
     `position` names quoted expressions by which a full read can be ordered and resumed, cheaply.
+    `chunk_position` names numbers by which chunks of it say where they end, where that is no position of rows.
     `estimated_bytes` is what the catalogue says of its size, None where it says nothing.
     """
 
@@ -70,6 +71,7 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     position: Mapping[str, str] = field(default_factory=dict)
+    chunk_position: tuple[str, ...] = ()
     unsupported: str | None = None
     parameters: tuple[Value, ...] = ()
     estimated_bytes: int | None = None
@@ -120,14 +122,16 @@ CHUNK_BYTES = 24 * 1024 * 1024
 class Chunk:
     """A part of a full read: the rows for which a condition is true; all of them fit in memory.
 
-    `end` is the position, under the names of `Table.position`, that says "this chunk and all before it have
-    been read"; None where a later run could not go on there. Inside a chunk rows have no order.
+    `end` is the position, under the names of `Table.position` or of `Table.chunk_position`, that says "this chunk
+    and all before it have been read"; None where a later run could not go on there. Inside a chunk rows have no order.
     The condition's placeholders count from 1: only what has no parameters of its own is cut into chunks.
+    `table` is what to read instead of the whole: a part of it, with the same columns.
     """
 
     condition: str
     parameters: tuple[Value, ...] = ()
     end: Mapping[str, Value] | None = None
+    table: Table | None = None
 
 
 class Connection(Protocol):

@@ -144,7 +144,7 @@ class FullRead:
 
     def _read_chunk(self, connection: Connection, chunk: Chunk) -> Iterator[Rows]:
         selection = self._stream.selection(
-            self._stream.table, conditions=(chunk.condition,), parameters=chunk.parameters
+            chunk.table or self._stream.table, conditions=(chunk.condition,), parameters=chunk.parameters
         )
         try:
             yield from self._stream.read_here(connection, selection)
@@ -165,7 +165,7 @@ class FullRead:
         stream, table = self._stream, self._stream.table
         conditions: tuple[str, ...] = ()
         parameters: tuple[Value, ...] = ()
-        if self._position is not None:
+        if self._position is not None and self._position.keys() == table.position.keys():
             conditions = (stream.dialect.after_position(table, start=len(table.parameters) + 1),)
             parameters = tuple(self._position[name] for name in table.position)
         selection = stream.selection(
@@ -190,22 +190,23 @@ class FullRead:
 
     def _resume_position(self, given: Mapping[str, Any]) -> Position | None:
         """Return where an interrupted full read stopped, or nothing when it cannot go on there."""
-        stream, position = self._stream, self._stream.table.position
+        stream, table = self._stream, self._stream.table
         found = given.get("position")
-        if not position or not isinstance(found, dict) or not _version_in(given):
+        names = [each for each in (set(table.position), set(table.chunk_position)) if each]
+        if not names or not isinstance(found, dict) or not _version_in(given):
             return None
         if not all(_is_position(value) for value in found.values()):
             stream.logger.warning(
                 "Stream %s: the state's position is none; reading from the start", stream.name
             )
             return None
-        if set(found) != set(position):
+        if set(found) not in names:
             stream.logger.info(
                 "Stream %s: the key is another one than before; reading from the start", stream.name
             )
             return None
         for name, value in found.items():
-            column = stream.table.column(name)
+            column = table.column(name)
             kind = pa.int64() if column is None else column.field.type
             # A database may compare a text with a number, and find that nothing comes after it.
             if (pa.types.is_integer(kind) or pa.types.is_string(kind)) and (
@@ -216,7 +217,7 @@ class FullRead:
                     "Run once with --full-refresh, or correct the state."
                 )
         stream.logger.info("Stream %s: going on where the last run stopped", stream.name)
-        return {name: found[name] for name in position}
+        return dict(found)
 
 
 @contextlib.contextmanager

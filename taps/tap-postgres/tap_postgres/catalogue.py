@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from icetap.errors import ConfigurationError
 from icetap.sql.dialect import Table
+from tap_postgres.chunks import PARTS_POSITION
 from tap_postgres.types import TypeInfo, TypeTable, quoted
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def _table(rows: Sequence[_ColumnRow], types: TypeTable, keys: Iterable[tuple[in
         columns=columns,
         key=key,
         position=_position(columns, key, has_blocks=first.has_blocks),
+        chunk_position=PARTS_POSITION if key and first.kind == "p" else (),
         unsupported=None if columns else "it has no columns",
         estimated_bytes=first.estimated_bytes,
     )
