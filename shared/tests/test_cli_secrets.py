@@ -69,7 +69,7 @@ def test_check_names_references_without_a_secret(project):
 
     done = ask("check")
 
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert [line[:4] for line in done.output.splitlines()] == ["ok  ", "ok  ", "FAIL"]
     assert "secret://not/there" in done.output
     assert VALUE not in done.output

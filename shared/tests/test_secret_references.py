@@ -114,6 +114,61 @@ def test_a_reference_to_nothing_names_the_setting_and_the_way_out(store, monkeyp
     assert "not-a-number" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "path", "words"),
+    [
+        pytest.param({"password": "vault://team/db"}, "password", "There are: env://, file://", id="unknown"),
+        pytest.param({"password": "secrt://team"}, "password", "did you mean 'secret'", id="near"),
+        pytest.param(
+            {"ssh_tunnel": {"password": "aws-sm://x"}}, "ssh_tunnel.password", "literal://", id="nested"
+        ),
+        pytest.param({"catalog": {"token": "op://x/y"}}, "catalog.token", "A package", id="in-an-object"),
+    ],
+)
+def test_an_unknown_scheme_in_a_secret_setting_is_refused_with_those_there_are(given, path, words):
+    with pytest.raises(ConfigurationError) as raised:
+        resolve(given, SCHEMA)
+
+    assert f"setting '{path}' begins as a reference" in str(raised.value)
+    assert words in str(raised.value)
+    assert not any(told in str(raised.value) for told in ("vault", "team", "x/y", "op:"))
+
+
+@pytest.mark.parametrize(
+    ("config", "resolved"),
+    [
+        pytest.param({"password": "literal://vault://x"}, {"password": "vault://x"}, id="escaped"),
+        pytest.param({"password": "https://x"}, {"password": "https://x"}, id="web"),
+        pytest.param({"password": "pa55://Word?"}, None, id="digits-in-the-scheme"),
+        pytest.param({"password": "my pass://word"}, {"password": "my pass://word"}, id="no-scheme"),
+        pytest.param({"password": "Pa$$://word"}, {"password": "Pa$$://word"}, id="no-scheme-either"),
+        pytest.param(
+            {"sqlalchemy_url": "mysql://u:p@h/d"}, {"sqlalchemy_url": "mysql://u:p@h/d"}, id="address"
+        ),
+        pytest.param({"dest": "ftp://u:p@h"}, {"dest": "ftp://u:p@h"}, id="shown-with-an-address"),
+        pytest.param({"folder": "vault://x"}, {"folder": "vault://x"}, id="not-secret"),
+        pytest.param(
+            {"catalog": {"uri": "postgresql://x"}},
+            {"catalog": {"uri": "postgresql://x"}},
+            id="uri-of-a-catalog",
+        ),
+    ],
+)
+def test_what_may_be_an_address_or_is_escaped_stays(config, resolved):
+    schema = {
+        "properties": {
+            **SCHEMA["properties"],
+            "sqlalchemy_url": {"type": "string", "secret": True},
+            "dest": {"type": "string", "secret": True, "examples": ["sftp://u:p@h"]},
+        }
+    }
+    if resolved is None:
+        with pytest.raises(ConfigurationError, match="literal://"):
+            resolve(config, schema)
+    else:
+        assert resolve(config, schema).config == resolved
+
+
 def test_other_stores_come_through_entry_points(monkeypatch):
     class Point:
         def load(self):

@@ -98,12 +98,17 @@ def delete(name: str) -> None:
 
 @secrets.command("check")
 def check() -> None:
-    """Say whether the store is private, every secret opens, and every reference in meltano.yml has one."""
+    """Say whether the store is private, every secret opens, and every reference in meltano.yml has one.
+
+    The exit code is 0, or 2 as for every setting that is wrong.
+    """
+    from icetap.errors import ConfigurationError  # noqa: PLC0415
+
     is_good = True
     for is_fine, line in _findings():
         is_good = is_good and is_fine
         click.echo(f"{'ok  ' if is_fine else 'FAIL'}  {line}")
-    click.get_current_context().exit(0 if is_good else 1)
+    click.get_current_context().exit(0 if is_good else ConfigurationError.exit_code)
 
 
 def _findings() -> Iterator[tuple[bool, str]]:

@@ -250,7 +250,7 @@ class ColumnarStream(Stream, abc.ABC):
                     f"stream '{self.name}' is changed by 'stream_maps' or flattening, which work on records; "
                     "the Arrow lane ('batch_config') cannot apply them. Remove one of the two settings."
                 )
-            if self.shares_reader:
+            if self.shares_reader or self.personal:  # what discovery did not know, or the state does of masks
                 self._map_anew(schema)
             self._write_schema_message()
             return

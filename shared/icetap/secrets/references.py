@@ -1,7 +1,7 @@
 """References to secrets in settings, replaced by their values in memory alone.
 
 `secret://name` is the project's encrypted store, `env://NAME` an environment variable, `file://path` the
-text of a file (secret settings only: elsewhere such an address is a place). Other stores come through the
+text of a file (secret settings only: elsewhere such an address is a place), `literal://text` the text itself. Other stores come through the
 entry-point group `icetap.secret_stores`: scheme -> a function that takes what stands behind `://` and
 returns the value; `icetap.errors.ConfigurationError` is what it raises.
 """
@@ -29,6 +29,8 @@ STORES_GROUP = "icetap.secret_stores"
 Resolver = Callable[[str], str]
 
 _REFERENCE = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_ADDRESS = re.compile(r"ur[li]|dsn|address|endpoint|proxy|host|connection|webhook|command|location")
+_WEB = frozenset({"http", "https"})
 _MAX_FILE_BYTES = 1024 * 1024
 
 
@@ -102,6 +104,8 @@ class _Walk:
             return text
         resolver = _resolver(match["scheme"])
         if resolver is None:
+            if is_secret and not _may_be_address(match["scheme"], schema, path=path):
+                raise ConfigurationError(_unknown_scheme(match["scheme"], path=path))
             return text
         try:
             found = resolver(match["rest"])
@@ -127,6 +131,29 @@ def _nearly(text: str) -> str | None:
     meant = given.strip().lower()
     meant = {f"{scheme}s": scheme for scheme in _OURS}.get(meant, meant)
     return meant if meant in _OURS and meant != given else None
+
+
+def _may_be_address(scheme: str, schema: Mapping[str, Any], *, path: str) -> bool:
+    """Say whether a secret setting may hold an address, as those do that have a password in them."""
+    examples = schema.get("examples") or ()
+    return (
+        scheme in _WEB
+        or _ADDRESS.search(path.rpartition(".")[2].lower()) is not None
+        or schema.get("format") == "uri"
+        or "object" in _types(schema)
+        or any("://" in str(example) for example in examples)
+    )
+
+
+def _unknown_scheme(scheme: str, *, path: str) -> str:
+    known = sorted({*_OURS, *(point.name for point in entry_points(group=STORES_GROUP))})
+    listed = ", ".join(f"{each}://" for each in known)
+    near = did_you_mean(scheme, known) or "."
+    return (
+        f"setting '{path}' begins as a reference does, with a scheme that is not known{near} There are: {listed}. A package "
+        f"with an entry point in the group '{STORES_GROUP}' adds others. A value that really begins so, such as a password, "
+        "is written behind 'literal://'."
+    )
 
 
 def _property(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -194,4 +221,13 @@ def _from_file(rest: str) -> str:
         raise ConfigurationError("the file is not UTF-8 text") from None
 
 
-_OURS: dict[str, Resolver] = {"secret": _from_store, "env": _from_environment, "file": _from_file}
+def _literal(text: str) -> str:
+    return text
+
+
+_OURS: dict[str, Resolver] = {
+    "secret": _from_store,
+    "env": _from_environment,
+    "file": _from_file,
+    "literal": _literal,
+}
