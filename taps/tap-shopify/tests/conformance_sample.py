@@ -2,13 +2,17 @@
 
 import json
 import re
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
 
 import msgspec
 
-from icetap.testing.api import Call, FakeApi, Reply
+from icetap.testing.api import Call, FakeApi, Reply, Unrest
 from icetap.testing.samples import Sample
 from icetap.testing.subject import SECRET_CANARY
 
@@ -19,8 +23,12 @@ CONDITION = re.compile(r"(\w+):(>=|<)?('[^']*'|\S+)")
 ENCODE = msgspec.json.Encoder().encode
 
 
+def written(time):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def at(seconds, *, start=None):
-    return ((start or START) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return written((start or START) + timedelta(seconds=seconds))
 
 
 def gid(kind, number):
@@ -40,6 +48,18 @@ def line_item(number, *, order):
         "originalUnitPriceSet": money("60.25"),
         "order": order,
     }
+
+
+def number_of(row):
+    return int(row["id"].rpartition("/")[2])
+
+
+def by_number(row):
+    return [number_of(row)]
+
+
+def by_update(row):
+    return [row["updatedAt"], number_of(row)]
 
 
 def order(number, *, lines=2, sales=1, seconds=0.0, note=None, total="120.50"):
@@ -222,16 +242,17 @@ class Shop:
             return self.resolved({"id": gid("Shop", 1), "name": "Acme", "updatedAt": at(0)}, selection)
         if name == "node":
             return self.node(arguments["id"], selection)
-        rows, places = self.found(name, arguments)
-        return self.connection(rows, arguments, selection, places=places)
+        rows, keys = self.found(name, arguments)
+        return self.connection(rows, arguments, selection, keys=keys)
 
     def found(self, name, arguments):
-        """The rows that fit and their places by id; looked for once as long as the shop has the same rows."""
+        """The rows that fit and what they are sorted by; looked for once as long as the shop has the same rows."""
         key, rows = (name, arguments.get("query"), arguments.get("sortKey")), self.roots[name]
         known = self._found.get(key)
         if known is None or known[0] != rows:
-            fitting = self.fitting(rows, arguments)
-            known = list(rows), fitting, {row["id"]: place for place, row in enumerate(fitting)}
+            place = by_update if arguments.get("sortKey") == "UPDATED_AT" else by_number
+            fitting = sorted(self.fitting(rows, arguments), key=place)
+            known = list(rows), fitting, [place(row) for row in fitting]
             self._found = {key: known}
         return known[1:]
 
@@ -241,21 +262,16 @@ class Shop:
             if sign and not text.startswith("'"):
                 continue  # the colons of a time without quotes: the condition is not understood, and ignored
             rows = [row for row in rows if fits(row.get(key), sign, text.strip("'"))]
-        return (
-            sorted(rows, key=lambda row: row["updatedAt"])
-            if arguments.get("sortKey") == "UPDATED_AT"
-            else rows
-        )
+        return rows
 
-    def connection(self, rows, arguments, selection, *, places=None):
-        first = 0
-        if arguments.get("after"):
-            places = places or {row["id"]: place for place, row in enumerate(rows)}
-            first = 1 + places[arguments["after"]]
+    def connection(self, rows, arguments, selection, *, keys=None):
+        """A page; its cursor holds what its last row is sorted by, so that rows may come and go."""
+        keys = [by_number(row) for row in rows] if keys is None else keys
+        first = bisect_right(keys, json.loads(arguments["after"])) if arguments.get("after") else 0
         page = rows[first : first + arguments["first"]]
         more = len(rows) > first + len(page)
         inner = next(inner for name, _, inner in selection if name == "nodes")
-        cursor = page[-1]["id"] if page and not self.null_cursor else None
+        cursor = json.dumps(keys[first + len(page) - 1]) if page and not self.null_cursor else None
         return {
             "nodes": [self.resolved(row, inner) for row in page],
             "pageInfo": {"hasNextPage": more, "endCursor": cursor},
@@ -363,19 +379,24 @@ class Shop:
         size, token = int(call.param("limit", "50")), call.param("page_info")
         if token and set(call.params) - {"page_info", "limit", "fields"}:
             return Reply({"errors": {"page_info": "cannot be passed with other parameters"}}, status=400)
-        rows = [rest_row(resource, row) for row in self.roots.get(resource, [])]
-        start, since = (
-            (int(token.split(":")[0]), token.split(":", 1)[1]) if token else (0, call.param("updated_at_min"))
-        )
+        rows = self.roots.get(resource, [])
         if resource == "orders" and not token and call.param("status") != "any":
             rows = []
-        kept = [row for row in rows if not since or instant(row["updated_at"]) >= instant(since)]
-        page = kept[start : start + size]
+        place = by_update if "updated_at" in (call.param("order") or token) else by_number
+        order, since, after = (
+            json.loads(token) if token else (call.param("order"), call.param("updated_at_min"), [])
+        )
+        rows = sorted(
+            (row for row in rows if not since or instant(row["updatedAt"]) >= instant(since)), key=place
+        )
+        first = bisect_right([place(row) for row in rows], after)
+        page = rows[first : first + size]
         headers = {"X-Shopify-Shop-Api-Call-Limit": "1/40", "X-Shopify-API-Version": self.version}
-        if len(kept) > start + size:
-            url = f"{self.api.url}{call.path}?limit={size}&page_info={start + size}:{since}"
+        if len(rows) > first + size:
+            following = quote(json.dumps([order, since, place(page[-1])]))
+            url = f"{self.api.url}{call.path}?limit={size}&page_info={following}"
             headers["Link"] = f'<{self.api.url}{call.path}?page_info=x>; rel="previous", <{url}>; rel="next"'
-        return Reply({resource: page}, headers=headers)
+        return Reply({resource: [rest_row(resource, row) for row in page]}, headers=headers)
 
 
 @cache
@@ -384,10 +405,9 @@ def instant(text):
 
 
 def rest_row(resource, row):
-    number = int(row["id"].rpartition("/")[2])
     local = instant(row["updatedAt"]).astimezone(UTC) + timedelta(hours=1)
     found = {
-        "id": number,
+        "id": number_of(row),
         "admin_graphql_api_id": row["id"],
         "updated_at": local.strftime("%Y-%m-%dT%H:%M:%S+01:00"),
     }
@@ -407,6 +427,93 @@ def fits(value, sign, text):
         return str(value).lower() == text.lower()
     value, bound = instant(value), instant(text)
     return value >= bound if sign == ">=" else value < bound
+
+
+INITIAL = 40
+
+
+class MovingShop:
+    """A shop whose objects change while it is read, as `Unrest` says; pages are small, so that there are many."""
+
+    STREAMS: ClassVar = {
+        "orders": ("id", "total_price"),
+        "order_line_items": ("order_id", "id"),
+        "products": ("id", "title"),
+        "inventory_items": ("id", "sku"),
+    }
+    """What is compared."""
+
+    def __init__(self, seed: int):
+        self.fake = Shop()
+        self.unrest = Unrest(self.fake.api, seed, lambda _: self.change())
+        self._ghosts = []
+        """Products that are gone, and that the search still finds until something else changes."""
+
+        for place in range(INITIAL):
+            before = timedelta(hours=INITIAL - place)
+            for root in ("orders", "products", "inventoryItems"):
+                self.add(root, self.unrest.time() - before)
+
+    def settings(self, **more):
+        """Settings that lead to it."""
+        return {**settings(self.fake, page_size=7, **more), "lookback_seconds": None}
+
+    def add(self, root, time):
+        """Add an object to one of the roots."""
+        number = 1 + max((number_of(row) for row in self.fake.roots[root]), default=0)
+        made = {
+            "orders": lambda: order(number, lines=1 + number % 3),
+            "products": lambda: product(number),
+            "inventoryItems": lambda: {"id": gid("InventoryItem", number), "sku": "0", "inventoryLevels": []},
+        }[root]()
+        self.fake.roots[root].append({**made, "createdAt": written(time), "updatedAt": written(time)})
+
+    def change(self):
+        """Add, change or delete one or two objects, in one second sometimes."""
+        some, time = self.unrest.random, self.unrest.time()
+        while self._ghosts:
+            self.fake.roots["products"].remove(self._ghosts.pop())
+        for _ in range(1 + some.randrange(2)):
+            root = some.choice(["orders", "products", "inventoryItems"])
+            rows = self.fake.roots[root]
+            if some.random() < 0.3:
+                self.add(root, time)
+            elif root == "products" and some.random() < 0.3:
+                self._delete(some.choice(rows), time)
+            else:
+                place = some.randrange(len(rows))
+                rows[place] = self._changed(rows[place], root, time)
+
+    def _delete(self, row, time):
+        event = {"id": gid("BasicEvent", number_of(row)), "action": "destroy", "subjectType": "PRODUCT"}
+        event |= {"subjectId": row["id"], "createdAt": written(time), "updatedAt": written(time)}
+        self.fake.roots["events"].append(event)
+        if row not in self._ghosts:
+            self._ghosts.append(row)
+
+    def _changed(self, row, root, time):
+        value = str(self.unrest.random.randrange(10**6))
+        if root == "orders":
+            lines = len(row["lineItems"])
+            more = [line_item(number_of(row) * 1000 + lines, order=number_of(row))]
+            fields = {"totalPriceSet": money(f"{value}.50"), "lineItems": row["lineItems"] + more}
+        else:
+            fields = {"title" if root == "products" else "sku": value}
+        return {**row, **fields, "updatedAt": written(time)}
+
+    def expected(self, stream):
+        """The rows that a table of a stream should have, in the columns that are compared."""
+        roots = self.fake.roots
+        if stream == "order_line_items":
+            lines = ((row, line) for row in roots["orders"] for line in row["lineItems"])
+            return sorted((number_of(row), number_of(line)) for row, line in lines)
+        if stream == "orders":
+            sums = ((number_of(row), row["totalPriceSet"]["shopMoney"]["amount"]) for row in roots["orders"])
+            return sorted((number, Decimal(amount)) for number, amount in sums)
+        root, field = {"products": ("products", "title"), "inventory_items": ("inventoryItems", "sku")}[
+            stream
+        ]
+        return sorted((number_of(row), row[field]) for row in roots[root] if row not in self._ghosts)
 
 
 # --- the sample

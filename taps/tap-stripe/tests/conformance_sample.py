@@ -1,10 +1,10 @@
 """A fake in Stripe's shape: lists newest first, events for 30 days, lists inside of objects cut after ten."""
 
 import math
-import time
 from pathlib import Path
+from typing import ClassVar
 
-from icetap.testing.api import Call, FakeApi, Reply
+from icetap.testing.api import Call, FakeApi, Reply, Unrest
 from icetap.testing.samples import Sample
 from icetap.testing.subject import SECRET_CANARY
 
@@ -73,6 +73,9 @@ class FakeStripe:
         self.denied: set[str] = set()
         """Objects that the key may not read."""
 
+        self.page_limit = 100
+        """No page has more than this, whatever is asked for."""
+
         self._events = 0
         self._found: dict[tuple, tuple[list[dict], dict[str, int]]] = {}
         """Lists that were asked for since the last change, with their objects' places."""
@@ -100,6 +103,10 @@ class FakeStripe:
             lambda call: self._paged([{"id": name} for name in self.accounts if name != OWN], call=call),
         )
 
+    def now(self) -> int:
+        """Return the time by Stripe's clock, in whole seconds."""
+        return int(self.api.now().timestamp())
+
     # --- what a test does ---------------------------------------------------------------------------
 
     def put(self, kind: str, key: str, *, event: str | None = None, account: str = OWN, **fields) -> dict:
@@ -108,7 +115,7 @@ class FakeStripe:
         known = objects.get(key) or {
             "id": key,
             "object": kind,
-            "created": int(time.time()),
+            "created": self.now(),
         }
         objects[key] = {**known, **fields}
         self._found.clear()
@@ -119,7 +126,7 @@ class FakeStripe:
     def tell(self, event: str, payload: dict, *, account: str = OWN, at: int | None = None) -> None:
         """Keep an event."""
         self._events += 1
-        created = at or int(time.time())
+        created = at or self.now()
         self.put(
             "event",
             f"evt_{self._events}",
@@ -130,9 +137,9 @@ class FakeStripe:
             data={"object": dict(payload)},
         )
 
-    def delete(self, kind: str, key: str, *, event: str, account: str = OWN) -> None:
+    def delete(self, kind: str, key: str, *, event: str, account: str = OWN, at: int | None = None) -> None:
         """Take an object away, and tell."""
-        self.tell(event, self.accounts[account][kind].pop(key), account=account)
+        self.tell(event, self.accounts[account][kind].pop(key), account=account, at=at)
         self._found.clear()
 
     def give_children(self, kind: str, key: str, count: int, *, account: str = OWN) -> None:
@@ -185,7 +192,7 @@ class FakeStripe:
         asked = (kind, call.headers.get("stripe-account"), *bounds.items(), *types, call.param("status"))
         if asked in self._found:
             return self._paged(*self._found[asked], call=call)
-        oldest = time.time() - KEPT_SECONDS if kind == "event" else 0
+        oldest = self.now() - KEPT_SECONDS if kind == "event" else 0
         found = [
             one
             for one in objects.values()
@@ -204,6 +211,7 @@ class FakeStripe:
         size = int(call.param("limit", "10"))
         if not 1 <= size <= 100:
             raise RefusalError(400, "This value must be less than or equal to 100 (currently it is more).")
+        size = min(size, self.page_limit)
         begin = 0
         if after := call.param("starting_after"):
             places = _places(found) if places is None else places
@@ -247,6 +255,77 @@ def _places(found: list[dict]) -> dict[str, int]:
     return {one["id"]: place for place, one in enumerate(found)}
 
 
+INITIAL = 40
+
+
+class MovingAccount:
+    """An account whose objects change while it is read, as `Unrest` says; pages are small, so that there are many."""
+
+    STREAMS: ClassVar = {
+        "charges": ("id", "amount_refunded"),
+        "customers": ("id", "balance"),
+        "invoices": ("id", "amount_due"),
+        "invoice_line_items": ("invoice", "id"),
+    }
+    """What is compared."""
+
+    FIELDS: ClassVar = {"charge": "amount_refunded", "customer": "balance", "invoice": "amount_due"}
+    """What changes."""
+
+    def __init__(self, seed: int) -> None:
+        self.fake = FakeStripe()
+        self.fake.page_limit = 7
+        self.unrest = Unrest(self.fake.api, seed, lambda _: self.change())
+        self._made = 0
+        self._told: dict[str, int] = {}
+        for place in range(INITIAL):
+            self.add(self.fake.now() - 3600 * (INITIAL - place))
+
+    def add(self, created: int) -> None:
+        """Add an object; the event of some is never told."""
+        self._made += 1
+        kind = self.unrest.random.choice(list(self.FIELDS))
+        key = f"{kind}_{self._made}"
+        made = self.fake.put(kind, key, created=created)
+        if kind == "invoice":
+            self.fake.give_children(kind, key, 1 + self._made % 12)
+        if self.unrest.random.random() < 0.7:
+            self.fake.tell(f"{kind}.created", made, at=created)
+
+    def change(self) -> None:
+        """Add, change or delete one or two objects, in one second sometimes."""
+        at = int(self.unrest.time().timestamp())
+        for _ in range(1 + self.unrest.random.randrange(2)):
+            if self.unrest.random.random() < 0.3:
+                self.add(at)
+                continue
+            kind = self.unrest.random.choice(list(self.FIELDS))
+            objects = self.fake.accounts[OWN][kind]
+            if not objects:
+                continue
+            key = self.unrest.random.choice(sorted(objects))
+            # Events of one object are in the order of its changes.
+            at = self._told[key] = max(at, objects[key]["created"], self._told.get(key, 0))
+            if kind == "customer" and self.unrest.random.random() < 0.3:
+                self.fake.delete(kind, key, event="customer.deleted", at=at)
+            else:
+                self._change(kind, key, at=at)
+
+    def _change(self, kind: str, key: str, *, at: int) -> None:
+        if kind == "invoice":
+            self.fake.give_children(kind, key, len(self.fake.children[key]) + 1)
+        value = self.unrest.random.randrange(10**6)
+        self.fake.tell(f"{kind}.updated", self.fake.put(kind, key, **{self.FIELDS[kind]: value}), at=at)
+
+    def expected(self, stream: str) -> list[tuple]:
+        """Return the rows that a table of a stream should have, in the columns that are compared."""
+        columns = self.STREAMS[stream]
+        objects = self.fake.accounts[OWN]
+        if stream == "invoice_line_items":
+            return sorted((key, line["id"]) for key in objects["invoice"] for line in self.fake.children[key])
+        return sorted(tuple(one.get(column) for column in columns) for one in objects[stream[:-1]].values())
+
+
 _FAKES: dict[Path, FakeStripe] = {}
 OTHERS = 2
 
@@ -272,17 +351,22 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         for number in range(OTHERS):
             fake.give_children(kind, f"{kind}_{number}", 3)
     return Sample(
-        config={
-            "api_key": SECRET_CANARY,
-            "base_url": fake.api.url,
-            "requests_per_second": 1000,
-            "timeout_seconds": 30,
-        },
+        config=settings(fake),
         rows=_rows(rows),
         incremental=["charges", "customers", "products"],
         api=fake.api,
         requests=_requests(rows),
     )
+
+
+def settings(fake: FakeStripe) -> dict[str, object]:
+    """Return settings that lead to a fake."""
+    return {
+        "api_key": SECRET_CANARY,
+        "base_url": fake.api.url,
+        "requests_per_second": 1000,
+        "timeout_seconds": 30,
+    }
 
 
 def _rows(charges: int) -> dict[str, int]:
