@@ -54,6 +54,39 @@ def test_a_password_in_an_address_is_hidden_as_it_is_written_and_as_it_is(addres
     assert redactor.redact(f"user 'u', {told}: require") == f"user 'u', {MASK}: require"
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("Server=db;Uid=u;Pwd=hunter22;Encrypt=yes", "hunter22"),
+        ("DRIVER={ODBC 18};PWD={hun;t}}er=22};SERVER=db", "{hun;t}}er=22}"),
+        ("DRIVER={ODBC 18};PWD={hun;t}}er=22};SERVER=db", "hun;t}}er=22"),
+        ("DRIVER={ODBC 18};PWD={hun;t}}er=22};SERVER=db", "hun;t}er=22"),
+        ("Server=db;Password='hun;ter22'", "hun;ter22"),
+        ('Server=db;Password="hun""ter22"', 'hun"ter22'),
+        ("host=db password=hunter22 user=u", "hunter22"),
+        (r"host=db password='hun\'ter 22' user=u", "hun'ter 22"),
+        ("jdbc:sqlserver://db;user=u;password={hun;ter}}22};encrypt=true", "hun;ter}22"),
+        ("mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3D%7Bhun%3Bter%7D%7D22%7D%3B", "hun;ter}22"),
+        ("AccountName=a;AccountKey=aGVsbG8gd29ybGQ=;Suffix=x", "aGVsbG8gd29ybGQ="),
+    ],
+)
+def test_a_password_among_keywords_is_hidden_as_it_is_written_and_as_it_is(address, told):
+    redactor = Redactor()
+    redactor.add(address)
+
+    assert redactor.redact(f"login of 'u' to db with {told} failed, Encrypt=yes") == (
+        f"login of 'u' to db with {MASK} failed, Encrypt=yes"
+    )
+
+
+@pytest.mark.parametrize("written", ["PWD={a}}b;c'd};", "PASSWORD 'a}b;c''d'"])
+def test_a_password_is_hidden_as_a_connection_string_and_sql_have_it(written):
+    redactor = Redactor()
+    redactor.add("a}b;c'd")
+
+    assert MASK in redactor.redact(written)
+
+
 def test_a_secret_of_the_wrong_type_is_hidden_where_it_is_refused():
     redactor = Redactor()
     redactor.add_settings(

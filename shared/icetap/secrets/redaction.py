@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from typing_extensions import override
 
@@ -51,7 +51,7 @@ class Redactor:
     def add(self, secret: str) -> None:
         """Remember a secret in all the forms that it may be written in.
 
-        These are: as it is; percent-encoded; escaped as in JSON and in `repr`; base64, also as a part of a longer text
+        These are: as it is; percent-encoded; escaped as in JSON, in `repr` and in connection strings; base64, also as a part of a longer text
         (`user:password` of HTTP's Basic). Of an address, also its password; of a text of several lines, each line;
         of a JSON object, its credentials.
         """
@@ -104,6 +104,9 @@ def _forms(secret: str) -> Iterable[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield repr(secret)[1:-1]
+    for end in "}'\"":  # of a value in a connection string or in SQL: its end is written twice inside of it
+        if end in secret:
+            yield secret.replace(end, end * 2)
     data = secret.encode("utf-8", "surrogatepass")
     yield base64.b64encode(data).decode()
     for ahead in range(3):  # three bytes are four characters: what stands before decides how they fall
@@ -161,18 +164,50 @@ def _secrets(value: object) -> Iterable[str]:
 
 
 def _passwords_in(address: str) -> Iterable[str]:
-    """Yield the passwords of an address as they are and as they are written in it: before the host, in the query."""
-    if "://" not in address:
-        return
+    """Yield the passwords of an address as they are and as they are written in it.
+
+    Of a URL: before the host, in the query. Of a text of keywords, as ODBC, ADO, JDBC and libpq have them: `PWD={a;b}}c}`.
+    """
+    if "://" in address:
+        yield from _passwords_in_url(address)
+    for keyword in _KEYWORD.finditer(address):
+        if _PASSWORD.search(keyword["name"]) is None:
+            continue
+        for kind, (begin, end, written_end) in _QUOTES.items():
+            if inside := keyword[kind]:
+                yield begin + inside + end
+                yield inside
+                yield inside.replace(written_end, end).replace("\\\\", "\\")
+        if plain := (keyword["plain"] or "").strip():
+            yield plain
+
+
+_KEYWORD = re.compile(
+    r"""(?:^|[;\s?&])(?P<name>[A-Za-z][\w .-]*?)\s*=\s*
+        (?:\{(?P<braces>(?:[^}]|\}\})*)\}
+         | '(?P<single>(?:[^'\\]|\\.|'')*)'
+         | "(?P<double>(?:[^"]|"")*)"
+         | (?P<plain>[^;&]*?)(?=\s+\w+\s*=|[;&]|$))""",
+    re.VERBOSE | re.DOTALL,
+)
+_PASSWORD = re.compile(r"^pwd$|passw|secret|token|key$|credential|signature", re.IGNORECASE)
+_QUOTES = {"braces": ("{", "}", "}}"), "single": ("'", "'", "\\'"), "double": ('"', '"', '""')}
+"""How a value is quoted, and how its end is written inside of it."""
+
+
+def _passwords_in_url(address: str) -> Iterable[str]:
     try:
         parts = urlsplit(address)
     except ValueError:
         return
-    asked = (pair.partition("=") for pair in parts.query.split("&"))
+    asked = [pair.partition("=") for pair in parts.query.split("&")]
     for written in (parts.password, *(value for name, _, value in asked if is_credential(name))):
         if written:
             yield written
             yield unquote(written)
+    for _, _, value in asked:
+        if (inner := unquote_plus(value)) != value and "=" in inner:  # `odbc_connect` of SQLAlchemy
+            yield from _passwords_in(inner)
 
 
 REDACTOR = Redactor()
