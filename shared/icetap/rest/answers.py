@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import zipfile
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
     from icetap.rest.jsonpath import JSONPath
 
-_JSON = msgspec.json.Decoder(float_hook=Decimal)
-_GZIP_MAGIC = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
+JSON = msgspec.json.Decoder(float_hook=Decimal)
+GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
 _TEXT_FORMATS = {
     "text/csv": "csv",
     "application/x-ndjson": "jsonl",
@@ -49,6 +48,18 @@ class Format:
     """`gzip` or `zip` where the body itself is compressed; gzip is also found by its first bytes."""
 
     delimiter: str = ","
+    stream: bool = False
+    """Whether the body may be larger than memory: it is saved first, and read record by record (`icetap.rest.bodies`)."""
+
+    @property
+    def kind(self) -> str:
+        """`json`, `jsonl`, `csv`, `xml` or `none`."""
+        return _TEXT_FORMATS.get(self.name, self.name)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether bodies are saved before they are read."""
+        return self.stream or self.compression == "zip"
 
 
 @dataclass
@@ -81,35 +92,32 @@ class Answer:
         Raises:
             UnreadableAnswerError: When the body is of another format, or cut.
         """
-        name = _TEXT_FORMATS.get(self.format.name, self.format.name)
+        name = self.format.kind
         try:
             body = self._body()
             if name == "json":
-                return _JSON.decode(body) if body.strip() else None
+                return JSON.decode(body) if body.strip() else None
             if name == "jsonl":
-                return [_JSON.decode(line) for line in body.splitlines() if line.strip()]
+                return [JSON.decode(line) for line in body.splitlines() if line.strip()]
             if name == "csv":
                 return list(csv.DictReader(io.StringIO(body.decode()), delimiter=self.format.delimiter))
             if name == "xml":
-                return _xml(body)
-        except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, ET.ParseError) as error:
+                return xml_document(body)
+        except (ValueError, OSError, EOFError, zlib.error, ET.ParseError) as error:
             raise UnreadableAnswerError(self._what_it_seems_to_be(name)) from error
         return None
 
     def _body(self) -> bytes:
         content = self.content
-        if self.format.compression == "zip":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                content = b"\n".join(archive.read(name) for name in archive.namelist())
-        elif content.startswith(_GZIP_MAGIC):
+        if content.startswith(GZIP_MAGIC):
             content = gzip.decompress(content)
-        content = content.removeprefix(_BOM)
+        content = content.removeprefix(BOM)
         if self.format.encoding and self.format.encoding.lower() not in {"utf-8", "utf8"}:
             return content.decode(self.format.encoding).encode()
         return content
 
     def _what_it_seems_to_be(self, wanted: str) -> str:
-        if self.content.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        if is_html(self.content):
             found = "an HTML page"
         elif not self.content.strip():
             found = "an empty body"
@@ -125,7 +133,17 @@ class Answer:
             return None
 
 
-def _xml(body: bytes) -> Any:
+def is_html(content: bytes) -> bool:
+    """Whether a body is a page for people, such as a proxy's "be right back"."""
+    return content.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+
+
+def xml_document(body: bytes) -> Any:
+    """Return XML as an object; see `_element`.
+
+    Raises:
+        ValueError: When it declares a type of its own, with which small documents can grow without end.
+    """
     if b"<!DOCTYPE" in body[:4096] or b"<!ENTITY" in body:
         raise ValueError("a document with declarations of its own")
     root = ET.fromstring(body)  # noqa: S314 -- documents with declarations are refused above

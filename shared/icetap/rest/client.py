@@ -18,7 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from icetap.errors import ConfigurationError
-from icetap.rest.answers import Answer, Format, UnreadableAnswerError
+from icetap.rest.answers import Answer, Format, UnreadableAnswerError, is_html
 from icetap.rest.auth import Auth, NoAuth
 from icetap.rest.failures import (
     CredentialsError,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
+RULED_BYTES = 64 * 1024
+"""Of a larger body that is saved as a file, rules see nothing."""
+
 ASKED_RETRIES = 10
 """A server that says how long to wait may do so this many times as often as one that merely fails."""
 
@@ -408,11 +411,24 @@ class Client:
 
     # --- large bodies -----------------------------------------------------------------------------
 
-    def download(self, request: Request, *, rules: Sequence[ErrorRule] = ()) -> IO[bytes]:
+    def download(
+        self,
+        request: Request,
+        *,
+        rules: Sequence[ErrorRule] = (),
+        answer_format: Format | None = None,
+        told: Callable[[Answer], None] = lambda _: None,
+    ) -> IO[bytes]:
         """Return a body of any size as a file that is gone when it is closed; holds 1 MiB of it in memory.
 
         The file is whole: an answer that is cut off is asked for again. `request.is_signed = False` for signed URLs of
         another host, which must not see the credentials.
+
+        Args:
+            request: What to ask; it is not changed.
+            rules: Rules for answers to this request; they see JSON of up to 64 KiB, of others status and headers.
+            answer_format: What the body is; with it a page of HTML is no answer.
+            told: Told of the answer that the file is of, as the rules see it.
         """
         attempt = 0
         while True:
@@ -421,10 +437,14 @@ class Client:
             rule = None
             try:
                 with self._respond(request, stream=True) as response:
-                    answer = Answer(response.status_code, response.headers, response.url, b"", Format("none"))
-                    rule = verdict(answer, [*rules, *self.options.rules])
-                    if rule is None:
-                        return self._saved(response)
+                    file = self._saved(response)
+                    answer = _answer_to_rules(response, file, answer_format or Format("none"))
+                rule = verdict(answer, [*rules, *self.options.rules])
+                if rule is None:
+                    self._readable(answer)
+                    told(answer)
+                    return file
+                file.close()
                 why = f"status {answer.status}"
                 if rule.action != "retry":
                     self._refuse(request, answer, rule)
@@ -446,6 +466,23 @@ class Client:
             raise
         file.seek(0)
         return file
+
+
+def _answer_to_rules(response: requests.Response, file: IO[bytes], answer_format: Format) -> Answer:
+    """Return an answer whose body is in a file, with that body when it is small and JSON.
+
+    Raises:
+        _Broken: When it is a page for people.
+    """
+    head = file.read(RULED_BYTES + 1)
+    file.seek(0)
+    if response.ok and answer_format.kind != "none" and is_html(head):
+        file.close()
+        raise _Broken(f"an HTML page (status {response.status_code})")
+    seen_as = answer_format if response.ok else Format()
+    is_seen = len(head) <= RULED_BYTES and seen_as.kind == "json" and seen_as.compression != "zip"
+    body, seen_as = (head, seen_as) if is_seen else (b"", Format("none"))
+    return Answer(response.status_code, response.headers, response.url, body, seen_as)
 
 
 class _Broken(Exception):  # noqa: N818 -- inside of this module only

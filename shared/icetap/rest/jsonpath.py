@@ -22,7 +22,8 @@ _STEP = re.compile(
     """,
     re.VERBOSE,
 )
-_WILDCARD = object()
+WILDCARD = object()
+"""The step `[*]` or `.*`."""
 
 
 class JSONPath:
@@ -41,13 +42,15 @@ class JSONPath:
             raise ConfigurationError(
                 f"'{text}' is no JSONPath: it has to begin with '$', such as '$.data[*]'"
             )
-        self._steps: list[Any] = []
+        self.steps: list[Any] = []
+        """Names, indexes and `WILDCARD`."""
+
         position = 1
         while position < len(text):
             match = _STEP.match(text, position)
             if match is None:
                 raise ConfigurationError(_refusal(text, position))
-            self._steps.append(_step(match))
+            self.steps.append(_step(match))
             position = match.end()
 
     def __repr__(self) -> str:
@@ -56,17 +59,17 @@ class JSONPath:
     @property
     def simple_name(self) -> str | None:
         """The name, when the path is a single one such as `$.id`."""
-        return self._steps[0] if len(self._steps) == 1 and isinstance(self._steps[0], str) else None
+        return self.steps[0] if len(self.steps) == 1 and isinstance(self.steps[0], str) else None
 
     @property
     def column_path(self) -> str:
         """The path as masks name a part of a column: `emails[].address`; a name may hold anything."""
-        steps = (f".{step}" if isinstance(step, str) else "[]" for step in self._steps)
+        steps = (f".{step}" if isinstance(step, str) else "[]" for step in self.steps)
         return "".join(steps).removeprefix(".")
 
     def values(self, document: Any) -> Iterator[Any]:
         """Yield what the path leads to, in the document's order; nothing where it leads nowhere."""
-        return _walk(document, self._steps, 0)
+        return _walk(document, self.steps, 0)
 
     def first(self, document: Any, default: Any = None) -> Any:
         """Return the first value that the path leads to."""
@@ -74,10 +77,10 @@ class JSONPath:
 
     def leads_somewhere(self, document: Any) -> bool:
         """Say whether the document has the list or object that the path ends in, be it empty."""
-        steps = self._steps
-        while steps and steps[-1] is _WILDCARD:
+        steps = self.steps
+        while steps and steps[-1] is WILDCARD:
             steps = steps[:-1]
-        last_wildcard = max((number for number, step in enumerate(steps) if step is _WILDCARD), default=-1)
+        last_wildcard = max((number for number, step in enumerate(steps) if step is WILDCARD), default=-1)
         return any(True for _ in _walk(document, steps[:last_wildcard] if last_wildcard >= 0 else steps, 0))
 
     def records(self, document: Any) -> list[Any]:
@@ -91,7 +94,7 @@ class JSONPath:
 def _step(match: re.Match[str]) -> Any:
     name, index = match["name"], match["index"]
     if "*" in {name, index}:
-        return _WILDCARD
+        return WILDCARD
     if index is not None:
         return int(index)
     return next(text for text in (name, match["single"], match["double"]) if text is not None)
@@ -113,7 +116,7 @@ def _refusal(text: str, position: int) -> str:
 def _walk(value: Any, steps: list[Any], number: int) -> Iterator[Any]:
     for position in range(number, len(steps)):
         step = steps[position]
-        if step is _WILDCARD:
+        if step is WILDCARD:
             children = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
             for child in children:
                 yield from _walk(child, steps, position + 1)

@@ -6,9 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from icetap.errors import ConfigurationError
 from icetap.rest import dates
+from icetap.rest.bodies import record_batches
 from icetap.rest.incremental import Window
-from icetap.rest.paging import NumberWalk, refuse_truncation
+from icetap.rest.paging import NoPaging, NumberWalk, refuse_truncation
 from icetap.rest.parallel import in_order
 from icetap.rest.templates import render
 
@@ -37,6 +39,9 @@ class PageReader:
             EndlessReadError: When the pages repeat themselves.
         """
         stream = self._stream
+        if stream.format.is_file:
+            yield from self._from_file()
+            return
         if stream.paging is None:
             only = stream.ask(self._base)
             refuse_truncation(only, stream.values_in(only))
@@ -55,6 +60,21 @@ class PageReader:
                 walk, answers = following, self._one_by_one(following)
             elif walk.pages == 1 and isinstance(walk, NumberWalk) and self._reads_ahead:
                 answers = self._several_at_once(walk, walk.ahead(answer))
+
+    def _from_file(self) -> Iterator[RecordPage]:
+        """Yield the records of one body of any size.
+
+        Raises:
+            ConfigurationError: When the stream has pages: their signals would have to be read before the records.
+        """
+        stream = self._stream
+        if not isinstance(stream.paging, NoPaging | None):
+            raise ConfigurationError(
+                f"{stream.label}: a body that is saved as a file (`stream`, `zip`) is all that is asked for, and cannot be one "
+                "of several pages. Leave the paging out, or read the pages as they are."
+            )
+        for values in record_batches(stream.save(self._base), stream.format, stream.records_path):
+            yield self._filtered(stream.records_of(values, self._part))
 
     @property
     def _reads_ahead(self) -> bool:

@@ -97,6 +97,7 @@ def _stream_type(definition: Definition, name: str, stream: Mapping[str, Any]) -
             encoding=response.get("encoding"),
             compression=response.get("compression", "none"),
             delimiter=response.get("delimiter", ","),
+            stream=response.get("stream", False),
         ),
         "records_jsonpath": response.get("records", "$"),
         "paging": paging(stream.get("pagination")),

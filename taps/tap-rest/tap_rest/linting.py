@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError
 from icetap.rest import JSONPath
+from icetap.rest.bodies import streamed_path
 from icetap.rest.templates import ROOTS, Template, misspelt_roots
 from icetap.settings import did_you_mean
 from tap_rest.building import properties
@@ -137,6 +139,7 @@ class _Linter:
         top: Position = ("streams", name)
         yield from self._jsonpaths(top, stream)
         yield from self._request(top, name, stream)
+        yield from self._body(top, stream)
         yield from self._partitions(top, stream)
         yield from self._parent(top, name, stream)
         yield from self._columns(top, name, stream)
@@ -167,6 +170,36 @@ class _Linter:
             (*top, "incremental", "initial"), (stream.get("incremental") or {}).get("initial")
         ):
             yield from self._templates(position, text, frozenset({"config"}))
+
+    def _body(self, top: Position, stream: Mapping[str, Any]) -> Iterator[Finding]:
+        """What cannot go together with a body that is saved as a file and read record by record."""
+        response = stream.get("response") or {}
+        key = "stream" if response.get("stream") else "compression"
+        if not response.get("stream") and response.get("compression") != "zip":
+            return
+        what = f"`{key}: {'true' if key == 'stream' else 'zip'}`"
+        if (stream.get("pagination") or {}).get("type", "none") != "none":
+            yield Finding(
+                (*top, "pagination"),
+                f"{what} reads one answer that is saved as a file, which cannot be one of several pages. Take one of "
+                "the two away.",
+            )
+        if response.get("format", "json") in {"json", "application/json"}:
+            yield from self._streamed_path((*top, "response", "records"), response.get("records", "$"))
+        for position, text in _texts((*top, "record", "add"), (stream.get("record") or {}).get("add") or {}):
+            if any(root == "response" for root, _ in Template(text).placeholders):
+                yield Finding(
+                    position, f"'{{response.…}}' has no value with {what}: the answer is never held whole."
+                )
+
+    @staticmethod
+    def _streamed_path(position: Position, text: str) -> Iterator[Finding]:
+        with contextlib.suppress(ConfigurationError):  # what is no path at all is told elsewhere
+            path = JSONPath(text)
+            try:
+                streamed_path(path)
+            except ConfigurationError as error:
+                yield Finding(position, f"{error}.")
 
     def _partitions(self, top: Position, stream: Mapping[str, Any]) -> Iterator[Finding]:
         for key, value in (stream.get("partitions") or {}).items():
