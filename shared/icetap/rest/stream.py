@@ -22,7 +22,6 @@ from icetap.rest.incremental import SYNC_TIME, Progress, Window, local_now
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
 from icetap.rest.paging import refuse_truncation
-from icetap.rest.paging import refuse_truncation
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.reading import PageReader
@@ -272,19 +271,6 @@ class RestStream(Declaration, Stream):
         if self.progress is not None:
             self.progress.not_later_than(answer.date)
         return answer
-
-    def save(self, request: Request) -> IO[bytes]:
-        """Ask for a body of any size, by this stream's rules; return it as a file."""
-
-        def told(answer: Answer) -> None:
-            if self.paging is None:
-                refuse_truncation(answer, ())
-            if self.progress is not None:
-                self.progress.not_later_than(answer.date)
-
-        with self._lock:
-            self.requests += 1
-        return self.client.download(request, rules=self.errors, answer_format=self.format, told=told)
 
     def save(self, request: Request) -> IO[bytes]:
         """Ask for a body of any size, by this stream's rules; return it as a file."""
