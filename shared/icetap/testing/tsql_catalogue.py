@@ -216,20 +216,14 @@ class Catalogue:
             names = ", ".join(_quoted(one.name) for one in found.columns)
             connection.execute(f"CREATE VIEW {found.source} ({names}) AS {translated}")
         elif match := _INDEX.match(sql):
-            table = self.table(*two_parts(match["table"]))
-            self._index(
-                connection,
-                table,
-                [bare(name.split()[0]) for name in match["columns"].split(",")],
-                unique=bool(match["unique"]),
-                has_filter=bool(match["where"]),
-            )
+            indexed = [bare(name.split()[0]) for name in match["columns"].split(",")]
+            table, has_filter = self.table(*two_parts(match["table"])), bool(match["where"])
+            self._index(connection, table, indexed, unique=bool(match["unique"]), has_filter=has_filter)
         elif match := _DATABASE.match(sql):
             self._alter_database(connection, match["what"].upper(), on=match["on"].upper() == "ON")
         elif match := _TRACK.match(sql):
-            self._track(
-                connection, self.table(*two_parts(match["table"])), on=match["how"].upper() == "ENABLE"
-            )
+            table = self.table(*two_parts(match["table"]))
+            self._track(connection, table, on=match["how"].upper() == "ENABLE")
         elif match := _ADD.match(sql):
             self._add_column(connection, self.table(*two_parts(match["table"])), match["column"])
         elif match := re.match(r"CREATE SCHEMA (\S+)", sql, re.IGNORECASE):

@@ -58,16 +58,16 @@ def _translate(node: exp.Expr, scope: Scope) -> exp.Expr:
         return exp.Literal.string(node.this)
     if isinstance(node, exp.Count) and node.args.get("big_int"):
         return exp.Count(this=node.this)
-    name = (
-        node.this
-        if isinstance(node, exp.Anonymous)
-        else node.sql_name()
-        if isinstance(node, exp.Func)
-        else ""
-    ).upper()
-    if replacement := _FUNCTIONS.get(name):
+    if replacement := _FUNCTIONS.get(_function_name(node)):
         return replacement(node, scope)
     return node
+
+
+def _function_name(node: exp.Expr) -> str:
+    """Return a function's name in capital letters; of what is no function, nothing."""
+    if isinstance(node, exp.Anonymous):
+        return str(node.this).upper()
+    return node.sql_name().upper() if isinstance(node, exp.Func) else ""
 
 
 def _table(node: exp.Table, scope: Scope) -> exp.Expr:
@@ -188,15 +188,8 @@ def type_of(node: exp.Expr, sources: dict[str, dict[str, str]]) -> str:
         return {"tostring": "nvarchar(4000)", "stsrid": "int"}.get(name, "varbinary(max)")
     if isinstance(node, exp.Count):
         return "bigint" if node.args.get("big_int") else "int"
-    name = (
-        node.this
-        if isinstance(node, exp.Anonymous)
-        else node.sql_name()
-        if isinstance(node, exp.Func)
-        else ""
-    )
-    if str(name).upper() in _RESULTS:
-        return _RESULTS[str(name).upper()]
+    if result := _RESULTS.get(_function_name(node)):
+        return result
     inner = node.args.get("this")
     return type_of(inner, sources) if isinstance(inner, exp.Expr) else "int"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
+from typing_extensions import override
 
 from icetap.errors import ConfigurationError
 from tap_mssql.address import connection_string
@@ -80,7 +81,61 @@ class FetchSize:
             self.rows = min(self._most, self.rows * 2)
 
 
-class MssqlPython:
+class _Opened:
+    """What both drivers do alike: at most one cursor that reads, and an end without complaints.
+
+    Args:
+        connection: The driver's own, with autocommit.
+        query_seconds: How long a statement may run.
+    """
+
+    def __init__(self, connection: Any, *, query_seconds: int) -> None:
+        self._connection = connection
+        self._connection.timeout = query_seconds
+        self._running: Any = None
+        self._lock = threading.Lock()
+
+    def execute(self, sql: str) -> None:
+        """Run statements that return nothing."""
+        self._connection.execute(sql).close()
+
+    def rows(self, sql: str, parameters: Sequence[Value]) -> list[tuple[Any, ...]]:
+        """Return a small result."""
+        with self._reading(sql, parameters) as cursor:
+            return [tuple(row) for row in cursor.fetchall()]
+
+    @contextlib.contextmanager
+    def _reading(self, sql: str, parameters: Sequence[Value]) -> Generator[Any, None, None]:
+        """Lend a cursor that has run a query."""
+        cursor = self._connection.cursor()
+        self._running = cursor
+        try:
+            cursor.execute(sql, *([tuple(parameters)] if parameters else []))
+            yield cursor
+        finally:
+            with self._lock:
+                self._running = None
+                with contextlib.suppress(Exception):  # a lost connection has no cursors any more
+                    cursor.close()
+
+    def cancel(self) -> None:
+        """Stop what runs; never a cursor that is being closed."""
+        with self._lock:
+            if self._running is not None:
+                with contextlib.suppress(Exception):  # it may have ended meanwhile
+                    self._stop(self._running)
+
+    @staticmethod
+    def _stop(cursor: Any) -> None:
+        cursor.cancel()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(Exception):  # it may be lost already
+            self._connection.close()
+
+
+class MssqlPython(_Opened):
     """A connection of mssql-python."""
 
     def __init__(
@@ -95,21 +150,10 @@ class MssqlPython:
         mssql_python.pooling(
             enabled=False
         )  # connections are open during a run only, and closed at once after
-        self._connection = mssql_python.connect(
+        connection = mssql_python.connect(
             connection_string(parts), autocommit=True, timeout=login_seconds, attrs_before=dict(attributes)
         )
-        self._connection.timeout = query_seconds
-        self._running: Any = None
-
-    def execute(self, sql: str) -> None:
-        """Run statements that return nothing."""
-        self._connection.execute(sql).close()
-
-    def rows(self, sql: str, parameters: Sequence[Value]) -> list[tuple[Any, ...]]:
-        """Return a small result."""
-        with self._cursor() as cursor:
-            cursor.execute(sql, *([tuple(parameters)] if parameters else []))
-            return [tuple(row) for row in cursor.fetchall()]
+        super().__init__(connection, query_seconds=query_seconds)
 
     def batches(
         self,
@@ -126,8 +170,7 @@ class MssqlPython:
         nothing else could run meanwhile, not even a signal's handler or the SSH tunnel that the rows come through.
         """
         size = FetchSize(widths, most=most)
-        with self._cursor() as cursor:
-            cursor.execute(sql, *([tuple(parameters)] if parameters else []))
+        with self._reading(sql, parameters) as cursor:
             if None in widths:
                 yield from _columns_of_rows(cursor, types, size)
                 return
@@ -138,31 +181,14 @@ class MssqlPython:
                 size.learn(batch.nbytes)
                 yield batch.columns
 
-    @contextlib.contextmanager
-    def _cursor(self) -> Generator[Any, None, None]:
-        cursor = self._connection.cursor()
-        self._running = cursor
-        try:
-            yield cursor
-        finally:
-            self._running = None
-            with contextlib.suppress(Exception):  # a lost connection has no cursors any more
-                cursor.close()
-
-    def cancel(self) -> None:
+    @staticmethod
+    @override
+    def _stop(cursor: Any) -> None:
         """Send an attention signal; the driver has it below its public interface (1.16)."""
-        handle = getattr(self._running, "hstmt", None)
-        if handle is not None:
-            with contextlib.suppress(Exception):  # it may have ended meanwhile
-                handle._cancel()  # noqa: SLF001 - there is no public way
-
-    def close(self) -> None:
-        """Close the connection."""
-        with contextlib.suppress(Exception):  # it may be lost already
-            self._connection.close()
+        cursor.hstmt._cancel()  # noqa: SLF001 - there is no public way
 
 
-class Pyodbc:
+class Pyodbc(_Opened):
     """A connection of pyodbc, by any ODBC driver."""
 
     def __init__(
@@ -179,21 +205,10 @@ class Pyodbc:
         chosen = driver or default_odbc_driver(pyodbc.drivers())
         parts = for_freetds(parts) if is_freetds(chosen) else parts
         text = connection_string({"Driver": chosen, **parts}, doubles_braces=not is_freetds(chosen))
-        self._connection = pyodbc.connect(
+        connection = pyodbc.connect(
             text, autocommit=True, timeout=login_seconds, attrs_before=dict(attributes)
         )
-        self._connection.timeout = query_seconds
-        self._running: Any = None
-        self._lock = threading.Lock()
-
-    def execute(self, sql: str) -> None:
-        """Run statements that return nothing."""
-        self._connection.execute(sql).close()
-
-    def rows(self, sql: str, parameters: Sequence[Value]) -> list[tuple[Any, ...]]:
-        """Return a small result."""
-        with self._cursor() as cursor:
-            return [tuple(row) for row in cursor.execute(sql, *parameters).fetchall()]
+        super().__init__(connection, query_seconds=query_seconds)
 
     def batches(
         self,
@@ -206,33 +221,8 @@ class Pyodbc:
     ) -> Generator[list[pa.Array], None, None]:
         """Yield columns made of the driver's rows."""
         size = FetchSize(widths, most=min(most, PYODBC_ROWS))
-        with self._cursor() as cursor:
-            cursor.execute(sql, *parameters)
+        with self._reading(sql, parameters) as cursor:
             yield from _columns_of_rows(cursor, types, size)
-
-    @contextlib.contextmanager
-    def _cursor(self) -> Generator[Any, None, None]:
-        cursor = self._connection.cursor()
-        self._running = cursor
-        try:
-            yield cursor
-        finally:
-            with self._lock:
-                self._running = None
-                with contextlib.suppress(Exception):  # a lost connection has no cursors any more
-                    cursor.close()
-
-    def cancel(self) -> None:
-        """Stop what runs."""
-        with self._lock:
-            if self._running is not None:
-                with contextlib.suppress(Exception):  # it may have ended meanwhile
-                    self._running.cancel()
-
-    def close(self) -> None:
-        """Close the connection."""
-        with contextlib.suppress(Exception):  # it may be lost already
-            self._connection.close()
 
 
 def _columns_of_rows(
