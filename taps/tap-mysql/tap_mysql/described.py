@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pymysql.constants import FIELD_TYPE, FLAG
 
+from tap_mysql.statement import STRINGS
 from tap_mysql.types import Native
 
 if TYPE_CHECKING:
@@ -32,19 +33,7 @@ _NAMES = {
     FIELD_TYPE.GEOMETRY: "geometry",
     242: "vector",
 }
-_TEXT_OR_BYTES = frozenset(
-    {
-        FIELD_TYPE.VARCHAR,
-        FIELD_TYPE.VAR_STRING,
-        FIELD_TYPE.STRING,
-        FIELD_TYPE.TINY_BLOB,
-        FIELD_TYPE.MEDIUM_BLOB,
-        FIELD_TYPE.LONG_BLOB,
-        FIELD_TYPE.BLOB,
-        FIELD_TYPE.ENUM,
-        FIELD_TYPE.SET,
-    }
-)
+_TEXT_OR_BYTES = STRINGS | {FIELD_TYPE.ENUM, FIELD_TYPE.SET}
 
 
 def native_type(column: Described) -> Native:

@@ -39,7 +39,7 @@ _INTEGERS = {
     FIELD_TYPE.LONG: (pa.int32(), pa.uint32()),
     FIELD_TYPE.LONGLONG: (pa.int64(), pa.uint64()),
 }
-_BINARY_STRINGS = frozenset(
+STRINGS = frozenset(
     {
         FIELD_TYPE.VARCHAR,
         FIELD_TYPE.VAR_STRING,
@@ -48,10 +48,10 @@ _BINARY_STRINGS = frozenset(
         FIELD_TYPE.MEDIUM_BLOB,
         FIELD_TYPE.LONG_BLOB,
         FIELD_TYPE.BLOB,
-        FIELD_TYPE.BIT,
-        FIELD_TYPE.GEOMETRY,
     }
 )
+"""Texts and bytes alike: their character set tells which."""
+_BINARY_STRINGS = STRINGS | {FIELD_TYPE.BIT, FIELD_TYPE.GEOMETRY}
 _OTHERS = {
     FIELD_TYPE.FLOAT: pa.float32(),
     FIELD_TYPE.DOUBLE: pa.float64(),

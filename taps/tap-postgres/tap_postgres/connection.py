@@ -12,7 +12,7 @@ from icetap.sql.dialect import CHUNK_BYTES
 from tap_postgres.decode import storage
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.select import select_sql, with_literals
-from tap_postgres.server import begin_statements, snapshot_gone
+from tap_postgres.server import begin_session
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -47,10 +47,7 @@ class Connection:
         try:
             with self._translated():
                 self._adbc.set_autocommit(False)
-            with snapshot_gone(snapshot):
-                for statement in begin_statements(snapshot):
-                    self._execute(statement)
-            self._execute(server.session_sql())
+            begin_session(self._execute, server, snapshot)
         except BaseException:
             self.close()
             raise
@@ -111,9 +108,7 @@ class Connection:
 
     def renew(self) -> None:
         """Begin to read a new snapshot."""
-        for statement in begin_statements(None):
-            self._execute(statement)
-        self._execute(self._server.session_sql())
+        begin_session(self._execute, self._server, None)
 
     def cancel(self) -> None:
         """Ask the server to stop what runs, from another thread."""

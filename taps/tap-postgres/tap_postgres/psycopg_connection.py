@@ -14,7 +14,7 @@ from psycopg.types.string import TextLoader
 from icetap.errors import ConfigurationError
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.select import select_sql, with_literals
-from tap_postgres.server import begin_statements, snapshot_gone
+from tap_postgres.server import begin_session
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -39,10 +39,7 @@ class PsycopgConnection:
         except psycopg.Error as error:
             raise connect_error(str(error), where=server.name) from error
         try:
-            with snapshot_gone(snapshot):
-                for statement in begin_statements(snapshot):
-                    self._execute(statement)
-            self._execute(server.session_sql())
+            begin_session(self._execute, server, snapshot)
         except BaseException:
             self.close()
             raise

@@ -18,7 +18,7 @@ from icetap.sql.tls import pem_file
 from tap_postgres.errors import connect_error
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 SCHEMES = ("postgresql", "postgres")
 DEFAULT_PORT = 5432
@@ -147,7 +147,24 @@ class Server:
         )
 
 
-def begin_statements(snapshot: str | None) -> list[str]:
+def begin_session(execute: Callable[[str], object], server: Server, snapshot: str | None) -> None:
+    """Let a new transaction read one snapshot, and nothing else, with the settings of all sessions.
+
+    Args:
+        execute: Runs a statement in that transaction.
+        server: Has the settings.
+        snapshot: The name of another session's snapshot; None takes a new one.
+
+    Raises:
+        SnapshotGoneError: When there is no such snapshot any more.
+    """
+    with _snapshot_gone(snapshot):
+        for statement in _begin_statements(snapshot):
+            execute(statement)
+    execute(server.session_sql())
+
+
+def _begin_statements(snapshot: str | None) -> list[str]:
     """Return what makes an open transaction read one snapshot, and nothing else.
 
     https://www.postgresql.org/docs/current/sql-set-transaction.html (read 2026-11-21)
@@ -164,7 +181,7 @@ def begin_statements(snapshot: str | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def snapshot_gone(snapshot: str | None) -> Generator[None, None, None]:
+def _snapshot_gone(snapshot: str | None) -> Generator[None, None, None]:
     """Tell a snapshot that is not there any more from other errors: the session that exported it has ended."""
     try:
         yield
