@@ -130,8 +130,8 @@ BREAKS = {
         "    @classmethod\n    def invoke(cls, **options):\n        try:\n            super().invoke(**options)\n"
         "        except SystemExit as end:\n            raise SystemExit(1 if end.code else 0) from None\n\n"
         "    @override\n    def discover_streams",
-        "test_a_setting_of_the_wrong_type_ends_with_exit_code_2",
-        "a list as folder ended with exit code 1",
+        "test_settings_of_the_wrong_type_end_with_exit_code_2",
+        "lists as folder ended with exit code 1",
     ),
     "SIGTERM is taken for success": Break(
         "tap.py",

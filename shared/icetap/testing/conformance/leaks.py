@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from icetap.testing.samples import Sample
     from icetap.testing.subject import Outcome, Subject
 
-MANY_ROWS = 20_000
 PIPE_BYTES = 64 * 1024
 MIN_LENGTH = 8  # of a credential that is looked for: shorter ones are words that may be anywhere
 
@@ -142,7 +141,7 @@ def test_what_masks_and_references_hide_is_in_nothing_that_a_run_writes(tap: Sub
 
 
 def test_a_run_that_is_killed_leaves_nothing_unmasked(tap: Subject) -> None:
-    sample = tap.make_sample(tap.new_folder(), rows=MANY_ROWS)
+    sample = tap.large_sample
     place = _place(tap)
     config = _config(tap, sample, place, lane=_lane(tap))
     with tap.start(*tap.reading(sample), config=config, environ=place.environ) as process:

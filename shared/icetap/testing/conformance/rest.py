@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from icetap.errors import ConfigurationError, IcetapError
 from icetap.testing.api import TRAPS, FakeApi, Reply, Trap
 from icetap.testing.in_process import TapRun, discover, run_tap, settings_findings, signals_kept
 from icetap.testing.subject import SECRET_CANARY
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from icetap.testing.api import Call
     from icetap.testing.subject import Subject
 
-CONFIGURATION_ERROR = 2
 SLOW_TIMEOUT_SECONDS = 1
 A_DAY = "86400"
 
@@ -159,8 +159,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(rest: RestSubject)
 def test_refused_credentials_fail_once_and_name_the_setting(rest: RestSubject) -> None:
     done, calls = rest.run(_always(lambda _: Reply({"error": "no"}, status=401)))
 
-    assert done.error is not None
-    assert done.error.exit_code == CONFIGURATION_ERROR
+    assert isinstance(done.error, ConfigurationError)
     secrets = [name for name, schema in rest.subject.settings.items() if schema.get("secret")]
     named = [name for name in {*secrets, *rest.sample.config} if f"'{name}'" in str(done.error)]
     assert named, f"the message names no setting: {done.error}"
@@ -179,8 +178,7 @@ def test_a_token_that_expires_in_mid_run_is_renewed_where_it_can_be(rest: RestSu
     if rest.is_renewable:
         assert list(lost_or_doubled(rest, done.good())) == []
     else:
-        assert done.error is not None
-        assert done.error.exit_code == CONFIGURATION_ERROR
+        assert isinstance(done.error, ConfigurationError)
     assert list(leaks(done)) == []
 
 
@@ -212,7 +210,7 @@ def test_a_stream_without_access_is_left_out_by_choice(rest: RestSubject) -> Non
 def test_a_server_that_does_not_recover_ends_the_run(rest: RestSubject, reply: Reply, says: str) -> None:
     done, calls = rest.run(_always(lambda _: reply), max_retries=1)
 
-    assert done.error is not None
+    assert isinstance(done.error, IcetapError)
     assert says in str(done.error)
     assert done.error.exit_code == 1
     assert len(calls) <= 4
