@@ -487,3 +487,14 @@ def test_pages_of_a_known_number_are_asked_for_ahead(api, paging):
 
     assert [record["id"] for record in run.records("things")] == list(range(43))
     assert len(api.calls) == 9
+
+
+def test_what_starts_something_is_asked_once_unless_the_server_has_refused_it(api):
+    replies = [Reply(status=429, headers={"Retry-After": "0"}), Reply(status=502), Reply({"id": 2})]
+    api.route("POST", "/jobs", lambda _: replies.pop(0))
+
+    with pytest.raises(PassingFaultError, match="status 502"):
+        client_of(api).send(Request("/jobs", method="POST", is_repeatable=False))
+
+    assert len(api.calls) == 2
+    assert client_of(api).send(Request("/jobs", method="POST", is_repeatable=False)).document == {"id": 2}

@@ -238,6 +238,8 @@ class Client:
                 "this tap waits. What was read so far is kept; run again later."
             )
         allowed = policy.max_retries * (1 if asked is None else ASKED_RETRIES)
+        if asked is None and not request.is_repeatable:
+            allowed = 0
         if attempt > allowed:
             text = "" if answer is None else self._words(answer)
             raise PassingFaultError(

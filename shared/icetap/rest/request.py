@@ -59,6 +59,10 @@ class Request:
     is_signed: bool = True
     """Whether credentials are attached; without them any host may be asked, such as for a signed download."""
 
+    is_repeatable: bool = True
+    """Whether asking twice does no harm. Where it does, a lost answer is a `PassingFaultError` at once, and the sender
+    finds out what became of the request. What the server has refused with a wait is always asked again."""
+
     def copy(self) -> Request:
         """Return a request that may be changed without changing this one."""
         return replace(
