@@ -20,11 +20,16 @@ class Labelled:
     stream: str
     name: str
     type_name: str
-    kind: Kind | None
+    kind: Kind | set[Kind] | None
     values: list = field(default_factory=list, repr=False)
 
     def __str__(self):
         return f"{self.stream}.{self.name}"
+
+    @property
+    def kinds(self):
+        """What a finding may say: one kind, or one of those that a list's label stands for."""
+        return self.kind if isinstance(self.kind, set) else {self.kind}
 
 
 RNG = random.Random(20261121)

@@ -17,10 +17,27 @@ _EMAIL = re.compile(
 )
 _CARD = re.compile(r"[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}|3[47]\d{2}([ -]?)\d{6}\2\d{5}")
 _PHONE = re.compile(r"\+?[\d\s().-]{8,24}")
+_OF_A_REGION = (
+    ("FR", re.compile(r"0[1-9]([ .]\d{2}){4}")),
+    ("DE", re.compile(r"0\d{2,5}( ?[/-] ?| )\d{3,8}( \d{2,4})*")),
+    ("ES", re.compile(r"[6789]\d{2}([ .-]\d{3}){2}|[6789]\d{2}([ .-]\d{2}){3}")),
+    ("PT", re.compile(r"[29]\d{2}( \d{3}){2}")),
+    ("US", re.compile(r"\d{3}[.-]\d{3}[.-]\d{4}|\(\d{3}\) ?\d{3}-\d{4}")),
+    ("MX", re.compile(r"\d{2} \d{4} \d{4}")),
+)
+"""How numbers are written within a country."""
+
 _FORMATTED_PHONE = re.compile(r"\+\d|\(\d{2,3}\)|\d[\s-]\d{3,5}-\d{4}|\d{3}-\d{3}-\d{4}|\d{4,5}-\d{4}")
 _BRAZILIAN_MOBILE = re.compile(r"(55)?[1-9][1-9]9\d{8}")
 _CPF = re.compile(r"\d{3}\.?\d{3}\.?\d{3}-?\d{2}")
 _CNPJ = re.compile(r"[0-9A-Z]{2}\.?[0-9A-Z]{3}\.?[0-9A-Z]{3}/?[0-9A-Z]{4}-?\d{2}")
+_SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
+_DOCUMENT = re.compile(
+    r"\d{8}-?[A-Z]|[XYZ]-?\d{7}-?[A-Z]"  # Spain: DNI, NIE
+    r"|[A-Z]{4}\d{6}[A-Z0-9]{8}"  # Mexico: CURP
+    r"|[12] ?\d{2} ?\d{2} ?\d[\dAB] ?\d{3} ?\d{3} ?\d{2}"  # France: NIR
+    r"|\d{2} ?\d{3} ?\d{3} ?\d{3}"  # Germany: Steuer-Id
+)
 _IBAN = re.compile(r"[A-Z]{2}\d{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?")
 
 FEWEST = 3
@@ -72,17 +89,36 @@ def _is_ip(text: str) -> bool:
 
 def _is_phone(text: str) -> bool:
     """Say whether a text is a phone number that exists: written as one, or a Brazilian mobile number's digits."""
-    if _PHONE.fullmatch(text) is None or not (
-        _FORMATTED_PHONE.search(text) or _BRAZILIAN_MOBILE.fullmatch(text)
-    ):
+    if _PHONE.fullmatch(text.replace("/", "-")) is None:
         return False
+    regions = [region for region, written in _OF_A_REGION if written.fullmatch(text)]
+    if _FORMATTED_PHONE.search(text) or _BRAZILIAN_MOBILE.fullmatch(text):
+        regions.append("BR")
+    return any(_is_number_of(region, text) for region in regions)
+
+
+def _is_number_of(region: str, text: str) -> bool:
     import phonenumbers  # noqa: PLC0415
 
     try:
-        number = phonenumbers.parse(text, "BR")
+        number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
         return False
     return phonenumbers.is_valid_number(number)
+
+
+def _is_document(text: str) -> bool:
+    """Say whether a text is a number that a state gives to people: by its check digits, or its very form."""
+    from stdnum.de import idnr  # noqa: PLC0415
+    from stdnum.es import dni, nie  # noqa: PLC0415
+    from stdnum.fr import nir  # noqa: PLC0415
+    from stdnum.mx import curp  # noqa: PLC0415
+    from stdnum.us import ssn  # noqa: PLC0415
+
+    if "-" in text and _SSN.fullmatch(text):
+        return bool(ssn.is_valid(text))
+    given = (dni, nie, curp, nir, idnr)
+    return _DOCUMENT.fullmatch(text.upper()) is not None and any(kind.is_valid(text) for kind in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +134,7 @@ _SHAPES = (
     _Shape(Kind.CNPJ, _is_cnpj, 0.8),
     _Shape(Kind.CPF, _is_cpf, 0.8),
     _Shape(Kind.CARD, _is_card, 0.8),
+    _Shape(Kind.DOCUMENT, _is_document, 0.8),
     _Shape(Kind.IBAN, _is_iban, 0.6),
     _Shape(Kind.PHONE, _is_phone, 0.7),
     _Shape(Kind.IP, _is_ip, 0.7),
