@@ -156,19 +156,23 @@ class Subject:
 
     def discover(self, sample: Sample) -> dict[str, Any]:
         """Return what `--discover` prints for a sample; asked once for each."""
+        found: dict[str, Any] = json.loads(self.printed_catalog(sample))
+        return found
+
+    def printed_catalog(self, sample: Sample) -> bytes:
+        """Return the same as text."""
         key = json.dumps(sample.config, sort_keys=True)
         if key not in self._catalogs:
             outcome = self.run("--discover", config=sample.config)
             if outcome.exit_code != 0:
                 raise AssertionError(f"--discover ended with {outcome.exit_code}: {outcome.stderr[-2000:]}")
             self._catalogs[key] = outcome.stdout
-        found: dict[str, Any] = json.loads(self._catalogs[key])
-        return found
+        return self._catalogs[key]
 
     @cached_property
     def first_run(self) -> Outcome:
-        """A complete run over the sample."""
-        return self.read(self.sample)
+        """A complete run over the sample, which logs all that it can."""
+        return self.read(self.sample, environ={"LOGLEVEL": "DEBUG"})
 
     @property
     def environ(self) -> dict[str, str]:
