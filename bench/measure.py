@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -18,6 +20,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     Command = Sequence[str | Path]
+
+
+_LAUNCHER = """
+import json, os, sys
+report, *command = sys.argv[1:]
+child = os.fork()
+if not child:
+    os.close(int(report))
+    os.execvp(command[0], command)
+_, status, used = os.wait4(child, 0)
+with open(int(report), "w") as file:
+    json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], file)
+sys.exit(abs(os.waitstatus_to_exitcode(status)))
+"""
+"""Starts a program and reports what it used.
+
+Between the two, because Linux counts what the process that starts a program holds as memory of that program.
+"""
 
 
 class BenchError(Exception):
@@ -110,11 +130,12 @@ def run(
     Raises:
         BenchError: When it fails; with the end of what it said.
     """
-    with _files(stdin) as (source, output, errors):
-        started = time.monotonic()
-        with stdout.open("wb") if stdout else contextlib.nullcontext(output) as sink:
-            process = _start(command, stdin=source, stdout=sink, stderr=errors, cwd=cwd, env=env)
-            return _ended(process, command, started=started, output=output, errors=errors)
+    with (
+        _files(stdin) as (source, output, errors),
+        stdout.open("wb") if stdout else contextlib.nullcontext(output) as sink,
+    ):
+        running = _Running(command, stdin=source, stdout=sink, stderr=errors, cwd=cwd, env=env)
+        return running.ended(output=output)
 
 
 def pipe(tap: Command, target: Command, *, env: Mapping[str, str] | None = None) -> tuple[Usage, Usage]:
@@ -124,48 +145,62 @@ def pipe(tap: Command, target: Command, *, env: Mapping[str, str] | None = None)
         BenchError: When one of them fails.
     """
     with _files(None) as (nothing, output, tap_errors), _files(None) as (_, _, target_errors):
-        started = time.monotonic()
-        first = _start(tap, stdin=nothing, stdout=subprocess.PIPE, stderr=tap_errors, env=env)
-        second = _start(target, stdin=first.stdout, stdout=output, stderr=target_errors, env=env)
-        assert first.stdout is not None
-        first.stdout.close()
-        tap_usage = _ended(first, tap, started=started, errors=tap_errors)
-        return tap_usage, _ended(second, target, started=started, output=output, errors=target_errors)
+        first = _Running(tap, stdin=nothing, stdout=subprocess.PIPE, stderr=tap_errors, env=env)
+        second = _Running(target, stdin=first.process.stdout, stdout=output, stderr=target_errors, env=env)
+        second.started = first.started
+        assert first.process.stdout is not None
+        first.process.stdout.close()
+        return first.ended(), second.ended(output=output)
 
 
-def _start(
-    command: Command,
-    *,
-    stdin: IO[bytes] | None,
-    stdout: IO[bytes] | int,
-    stderr: IO[bytes],
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> subprocess.Popen[bytes]:
-    words = [str(word) for word in command]
-    return subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=environment(env))
+class _Running:
+    """A process that is measured, from its start on."""
 
+    def __init__(
+        self,
+        command: Command,
+        *,
+        stdin: IO[bytes] | None,
+        stdout: IO[bytes] | int,
+        stderr: IO[bytes],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.started = time.monotonic()
+        self._command, self._errors = command, stderr
+        self._report = tempfile.TemporaryFile()  # noqa: SIM115 -- `ended` closes it
+        report = self._report.fileno()
+        words = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(report), *(str(word) for word in command)]
+        self.process = subprocess.Popen(
+            words,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env=environment(env),
+            pass_fds=(report,),
+        )
 
-def _ended(
-    process: subprocess.Popen[bytes],
-    command: Command,
-    *,
-    started: float,
-    errors: IO[bytes],
-    output: IO[bytes] | None = None,
-) -> Usage:
-    _, status, used = os.wait4(process.pid, 0)
-    wall = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        errors.seek(0)
-        tail = errors.read()[-3000:].decode(errors="replace")
-        raise BenchError(f"{command[0]} ended with exit code {process.returncode}:\n{tail}")
-    text = ""
-    if output is not None:
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    return Usage(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, text)
+    def ended(self, *, output: IO[bytes] | None = None) -> Usage:
+        """Wait for its end.
+
+        Raises:
+            BenchError: When it fails; with the end of what it said.
+        """
+        with self._report:
+            code = self.process.wait()
+            wall = time.monotonic() - self.started
+            if code:
+                self._errors.seek(0)
+                tail = self._errors.read()[-3000:].decode(errors="replace")
+                raise BenchError(f"{self._command[0]} ended with exit code {code}:\n{tail}")
+            self._report.seek(0)
+            cpu, peak_mb = json.load(self._report)
+        text = ""
+        if output is not None:
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        return Usage(wall, cpu, peak_mb, text)
 
 
 @contextlib.contextmanager
