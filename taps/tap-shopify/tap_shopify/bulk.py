@@ -6,17 +6,19 @@ its file: only what is complete, by Shopify's own count of the lines, is read.
 
 from __future__ import annotations
 
+import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from icetap.errors import DataError, RetriableError
+from icetap.errors import DataError, IcetapError, RetriableError
 from icetap.rest import PassingFaultError, Request
 from tap_shopify import objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tap_shopify.stream import ShopifyStream
 
@@ -34,10 +36,51 @@ _START = """mutation ($query: String!) { bulkOperationRunQuery(query: $query, gr
  bulkOperation { id status } userErrors { field message code } } }"""
 _STATE = """query ($id: ID!) { node(id: $id) { ... on BulkOperation {
  id status errorCode objectCount url partialDataUrl } } }"""
+_CANCEL = "mutation ($id: ID!) { bulkOperationCancel(id: $id) { bulkOperation { id status } } }"
+_NEWEST = "query { bulkOperations(first: 10, sortKey: CREATED_AT, reverse: true) { nodes { id query } } }"
+_CURRENT = "query { currentBulkOperation { id query } }"
+_LISTED_SINCE = "2026-01"
+"""Since this version, several operations may run, and there is a list of them."""
 
 
 class GivenUpError(RetriableError):
     """Shopify has given an operation up; a shorter window may do."""
+
+
+class StuckError(RetriableError):
+    """An operation goes on for ever."""
+
+
+class _Patience:
+    """Waits, each time longer, as long as something moves."""
+
+    def __init__(self, stream: ShopifyStream) -> None:
+        self._stream = stream
+        self._attempt = 0
+        self._seen: object = None
+        self._until = 0.0
+
+    def wait(self, seen: object, *, what: str) -> None:
+        """Wait before the next look.
+
+        Args:
+            seen: What was seen; the time limit counts from when it was last something else.
+            what: What is waited for, in a message.
+
+        Raises:
+            StuckError: When nothing has moved for `bulk_timeout_seconds`.
+        """
+        config, now = self._stream.config, time.monotonic()
+        if seen != self._seen or not self._attempt:
+            self._seen, self._until = seen, now + config["bulk_timeout_seconds"]
+        if now >= self._until:
+            raise StuckError(
+                f"{self._stream.label}: {what} has not moved for {config['bulk_timeout_seconds']} s. Run again later, set "
+                "'bulk_timeout_seconds' higher, or read by pages with 'bulk_operations: never'."
+            )
+        seconds = max(0.01, float(config["bulk_poll_seconds"]))
+        self._stream.shop.pause(min(LONGEST_POLL_SECONDS, seconds * 1.5 ** min(self._attempt, 20)))
+        self._attempt += 1
 
 
 def result(stream: ShopifyStream, condition: str) -> IO[bytes] | None:
@@ -60,43 +103,55 @@ def result(stream: ShopifyStream, condition: str) -> IO[bytes] | None:
     return _downloaded(stream, url, count)
 
 
-def _pause(stream: ShopifyStream, attempt: int) -> None:
-    seconds = max(0.01, float(stream.config["bulk_poll_seconds"]))
-    stream.shop.pause(min(LONGEST_POLL_SECONDS, seconds * 1.5 ** min(attempt, 20)))
-
-
 def _started(stream: ShopifyStream, query: str) -> str:
     """Start an operation, when other programs' ones leave room for it; theirs are never cancelled."""
-    attempt = 0
+    patience, faults = _Patience(stream), 0
+    # A comment that no other operation has: by it, one is found again whose start was not answered.
+    marked = f"# {uuid.uuid4().hex}\n{query}"
     while True:
-        answer = stream.ask(stream.shop.graphql(_START, query=query))
-        found = answer.document["data"]["bulkOperationRunQuery"]
+        request = stream.shop.graphql(_START, query=marked)
+        request.is_repeatable = False
+        try:
+            found = stream.ask(request).document["data"]["bulkOperationRunQuery"]
+        except PassingFaultError as error:
+            faults += 1
+            if known := _with_query(stream, marked):
+                return known
+            if faults > int(stream.config["max_retries"]):
+                raise
+            patience.wait(faults, what=str(error))
+            continue
         errors = found.get("userErrors") or []
         if not errors:
             return str(found["bulkOperation"]["id"])
-        is_busy = any(
-            error.get("code") in {"OPERATION_IN_PROGRESS", "LIMIT_REACHED"}
-            or "already in progress" in error.get("message", "")
-            for error in errors
-        )
-        if not is_busy:
+        if not any(map(_is_busy, errors)):
             raise DataError(
                 f"{stream.label}: Shopify refuses the bulk operation: {errors[0].get('message')} "
                 "'bulk_operations: never' reads by pages instead."
             )
-        if attempt == 0:
-            stream.logger.info("Stream %s: waiting for another bulk operation of this app", stream.name)
-        _pause(stream, attempt)
-        attempt += 1
+        stream.logger.info("Stream %s: waiting for another bulk operation of this app", stream.name)
+        patience.wait("busy", what="another bulk operation of this app")
+
+
+def _is_busy(error: Mapping[str, Any]) -> bool:
+    known = error.get("code") in {"OPERATION_IN_PROGRESS", "LIMIT_REACHED"}
+    return known or "already in progress" in error.get("message", "")
+
+
+def _with_query(stream: ShopifyStream, query: str) -> str | None:
+    """Return the id of the operation with exactly this query, if it was started."""
+    has_list = stream.config["api_version"] >= _LISTED_SINCE  # "unstable" too
+    data = stream.ask(stream.shop.graphql(_NEWEST if has_list else _CURRENT)).document["data"]
+    found = data["bulkOperations"]["nodes"] if has_list else [data["currentBulkOperation"]]
+    return next((str(one["id"]) for one in found if one and one["query"] == query), None)
 
 
 def _finished(stream: ShopifyStream, operation_id: str) -> dict[str, Any]:
     """Wait for the end of an operation."""
-    attempt = 0
+    patience = _Patience(stream)
     while True:
-        found: dict[str, Any] | None = stream.ask(stream.shop.graphql(_STATE, id=operation_id)).document[
-            "data"
-        ]["node"]
+        answer = stream.ask(stream.shop.graphql(_STATE, id=operation_id))
+        found: dict[str, Any] | None = answer.document["data"]["node"]
         if found is None:
             raise GivenUpError("the bulk operation is gone")
         if found["status"] == _DONE:
@@ -104,8 +159,20 @@ def _finished(stream: ShopifyStream, operation_id: str) -> dict[str, Any]:
         if found["status"] in _FAILED:
             code = found["errorCode"] or "no reason given"
             raise GivenUpError(f"the bulk operation has ended as {found['status']} ({code})")
-        _pause(stream, attempt)
-        attempt += 1
+        seen = found["status"], found["objectCount"]
+        try:
+            patience.wait(seen, what=f"the bulk operation, {seen[0]} with {seen[1]} objects,")
+        except StuckError:
+            _cancel(stream, operation_id)
+            raise
+
+
+def _cancel(stream: ShopifyStream, operation_id: str) -> None:
+    """Cancel an operation of this run, which nobody waits for any more: it would be in the next run's way."""
+    try:
+        stream.ask(stream.shop.graphql(_CANCEL, id=operation_id))
+    except IcetapError as error:
+        stream.logger.warning("Stream %s: the bulk operation could not be cancelled: %s", stream.name, error)
 
 
 def _downloaded(stream: ShopifyStream, url: str, count: int) -> IO[bytes]:

@@ -22,7 +22,7 @@ from icetap.rest import (
     Window,
     body,
 )
-from icetap.rest.dates import write
+from icetap.rest.dates import instant, write
 from tap_shopify import bulk, objects
 from tap_shopify.answers import has_code, is_denied
 
@@ -40,6 +40,9 @@ BULK_FROM = timedelta(days=1)
 """With `bulk_operations: auto`, a stream that was last read longer ago than this is read by a bulk operation."""
 
 DELETED_AT = "_sdc_deleted_at"
+DELETED_SINCE = "deleted_since"
+"""In the bookmark of a first run that has not come to an end: when it began."""
+
 _INNER_PAGE = 250
 
 
@@ -188,10 +191,10 @@ class ShopifyStream(RestStream):
         for node in self.values_in(answer):
             if node is not None:
                 self._complete(node)
-                records += self.records_of(node)
+                records += self.records_of_node(node)
         return RecordPage(records)
 
-    def records_of(self, node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def records_of_node(self, node: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the records of one object of the root."""
         emitted = objects.record(self.object_name, node)
         if self.each is None:
@@ -230,6 +233,9 @@ class ShopifyStream(RestStream):
             yield RecordPage(list(deletions.values()))
         pages = self._in_bulk() if self._uses_bulk() else super().read(contexts)
         for page in pages:
+            if self.deleted_subject and self.progress and not self.bookmark():
+                # Should the run be cut off before its first bookmark, the next one learns what was deleted meanwhile.
+                yield RecordPage([], {DELETED_SINCE: self.progress.sync_time})
             # What the search still finds must not come back after its deletion.
             kept = (
                 [each for each in page.records if each.get("id") not in deletions]
@@ -262,7 +268,7 @@ class ShopifyStream(RestStream):
                 windows[:0] = self._halves(window, error)
                 continue
             for nodes in bulk.batches(self.object_name, file):
-                records = [record for node in nodes for record in self.records_of(node)]
+                records = [record for node in nodes for record in self.records_of_node(node)]
                 if self.progress:
                     self.progress.after(records, is_alone=False)
                 yield RecordPage(records)
@@ -280,10 +286,19 @@ class ShopifyStream(RestStream):
         # Nothing is older than the first half, so it needs no lower bound that it did not have.
         return [Window(window.start, middle, is_last=False), Window(middle, window.end, window.is_last)]
 
+    def _deletions_from(self) -> datetime | None:
+        """Return from when on deletions are not known; None when nothing can have been loaded yet."""
+        bookmark = self.bookmark()
+        if self.progress is None or not bookmark:
+            return None
+        if begun := bookmark.get(DELETED_SINCE):
+            return instant(begun) - timedelta(seconds=LOOKBACK_SECONDS)
+        return self.progress.start if isinstance(self.progress.start, datetime) else None
+
     def _deletions(self) -> dict[int, dict[str, Any]]:
         """Return what was deleted since the last run, as rows that say so, by their ids."""
-        start = self.progress.start if self.progress else None
-        if self.deleted_subject is None or not isinstance(start, datetime) or not self.bookmark():
+        start = self._deletions_from()
+        if self.deleted_subject is None or start is None:
             return {}
         query = f"action:destroy AND subject_type:{self.deleted_subject} AND created_at:>='{write(start, 'iso8601')}'"
         text = (

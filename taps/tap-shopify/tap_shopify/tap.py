@@ -108,6 +108,14 @@ class TapShopify(RestTap):
                 "description": "How long to wait before a bulk operation's state is asked for again, in seconds; it grows "
                 "up to 30.",
             },
+            "bulk_timeout_seconds": {
+                "type": "integer",
+                "minimum": 0,
+                "default": 3600,
+                "title": "Bulk time-out",
+                "description": "How long to wait for a bulk operation that does not move, in seconds: one of this run, which "
+                "is then cancelled, or one of another program, which is not.",
+            },
             "page_size": {
                 "type": "integer",
                 "minimum": 1,

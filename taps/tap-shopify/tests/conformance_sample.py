@@ -188,6 +188,10 @@ class Shop:
 
         self.null_cursor = False
         self.max_running = 5
+        self.is_stuck = False
+        """Whether bulk operations stay as they are."""
+
+        self.cancelled = []
         self.api.route("POST", "/admin/api/{version}/graphql.json", self.graphql)
         self.api.route(
             "POST",
@@ -238,6 +242,13 @@ class Shop:
             return {"accessScopes": [{"handle": scope} for scope in self.scopes]}
         if name == "bulkOperationRunQuery":
             return self.start(arguments)
+        if name == "bulkOperations":
+            return {"nodes": self.operations[: -1 - arguments["first"] : -1]}
+        if name == "currentBulkOperation":
+            return self.operations[-1] if self.operations else None
+        if name == "bulkOperationCancel":
+            self.cancelled.append(arguments["id"])
+            return {"bulkOperation": {"id": arguments["id"], "status": "CANCELING"}}
         if name == "shop":
             return self.resolved({"id": gid("Shop", 1), "name": "Acme", "updatedAt": at(0)}, selection)
         if name == "node":
@@ -334,6 +345,7 @@ class Shop:
         self.contents[str(number)] = [ENCODE(line) for line in lines]
         operation = {
             "id": gid("BulkOperation", number),
+            "query": arguments["query"],
             "status": "CREATED",
             "errorCode": None,
             "objectCount": "0",
@@ -355,6 +367,8 @@ class Shop:
 
     def polled(self, operation):
         number = operation["id"].rpartition("/")[2]
+        if self.is_stuck:
+            return dict(operation)
         if operation["status"] == "CREATED":
             operation["status"] = "RUNNING"
         elif operation["status"] == "RUNNING":

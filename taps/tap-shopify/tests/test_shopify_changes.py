@@ -24,7 +24,7 @@ def test_a_table_equals_a_shop_that_changes_while_it_is_read(settings, streams):
     """Shopify's clock is behind, seconds are shared, the search is late, and half of the runs are killed."""
     source = SAMPLE.MovingShop(11)
 
-    loaded = followed(TapShopify, source.settings(**settings), source.unrest, streams=streams, runs=15)
+    loaded = followed(TapShopify, source.settings(**settings), source.unrest, streams=streams, runs=10)
 
     for stream in streams:
         assert loaded.values(stream, *source.STREAMS[stream]) == source.expected(stream), stream

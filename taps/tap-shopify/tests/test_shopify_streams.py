@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from icetap.testing.api import Trap
 from icetap.testing.in_process import discover, run_tap
 from tap_shopify import objects
 from tap_shopify.legacy_streams import STREAMS as REST_STREAMS
@@ -152,6 +153,59 @@ def test_another_operation_is_waited_for_and_never_cancelled(shop):
     assert len(done.records("orders")) == 1
     assert "waiting for another bulk operation" in done.log
     assert not any("Cancel" in each["query"] for each in queries(shop))
+
+
+@pytest.mark.parametrize("version", ["2026-07", "2025-10"], ids=["a list of operations", "the current one"])
+def test_an_operation_whose_start_was_not_answered_is_found_and_not_started_again(shop, version):
+    shop.roots["orders"] = [fake.order(1)]
+    lost = fake.Reply(b"<html>Bad gateway</html>", status=502, media_type="text/html")
+    shop.api.trap = Trap(
+        "the answer to the start",
+        lambda _api, call, reply: lost if b"RunQuery" in call.body else reply,
+        is_before=False,
+        always=True,
+    )
+
+    done = run(shop, "orders", api_version=version).good()
+
+    assert len(done.records("orders")) == 1
+    assert len(shop.operations) == 1
+
+
+def test_an_operation_that_never_ends_is_an_error_and_is_cancelled(shop):
+    shop.roots["orders"] = [fake.order(1)]
+    shop.is_stuck = True
+
+    done = run(shop, "orders", bulk_timeout_seconds=0)
+
+    assert "CREATED with 0 objects, has not moved for 0 s" in str(done.error)
+    assert "'bulk_timeout_seconds'" in str(done.error)
+    assert shop.cancelled == ["gid://shopify/BulkOperation/1"]
+
+
+def test_another_programs_operation_that_never_ends_is_an_error_and_is_left_alone(shop):
+    shop.is_stuck, shop.max_running = True, 1
+    shop.operations.append({"id": "gid://shopify/BulkOperation/0", "query": "{}", "status": "RUNNING"})
+
+    done = run(shop, "orders", bulk_timeout_seconds=0)
+
+    assert "another bulk operation of this app has not moved" in str(done.error)
+    assert shop.cancelled == []
+
+
+def test_what_was_deleted_after_a_first_run_was_cut_off_is_known_in_the_next(shop):
+    shop.roots["products"] = [fake.product(1), fake.product(2)]
+    states = [one["value"] for one in run(shop, "products").good().of("STATE")]
+    begun = next(state for state in states if state["bookmarks"].get("products"))
+    shop.roots["products"].pop()
+    now = fake.at((datetime.now(UTC) - fake.START).total_seconds())
+    event = {"id": "gid://shopify/BasicEvent/9", "action": "destroy", "createdAt": now, "updatedAt": now}
+    shop.roots["events"] = [{**event, "subjectId": "gid://shopify/Product/2", "subjectType": "PRODUCT"}]
+
+    rest = run(shop, "products", state=begun).good()
+
+    found = {one["id"]: one.get("_sdc_deleted_at") is not None for one in rest.records("products")}
+    assert found == {1: False, 2: True}
 
 
 def test_a_file_that_lacks_lines_is_an_error(shop):

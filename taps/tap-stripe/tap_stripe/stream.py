@@ -126,10 +126,14 @@ class StripeStream(StripeObjects):
         given = self.config.get("start_date")
         start = position.read_until or (dates.instant(given) if given else None)
         end = until + THIS_SECOND
-        # Should the run be cut off, the next one learns what was deleted meanwhile.
-        yield RecordPage([], {})
+        is_known = False
         for window in windows(start, end, length=LIST_WINDOW):
-            yield from self._listed(window, partition)
+            for page in self._listed(window, partition):
+                if not is_known:
+                    # Should the run be cut off, the next one learns what was deleted since now, by Stripe's clock.
+                    yield RecordPage([], {})
+                    is_known = True
+                yield page
             position.read_until = window[1]
             position.is_whole = window[1] == end
             yield RecordPage([], {})

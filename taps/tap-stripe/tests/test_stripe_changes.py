@@ -18,7 +18,7 @@ def test_a_table_equals_an_account_that_changes_while_it_is_read(hydrated):
     source = SAMPLE.MovingAccount(11)
     config = {**SAMPLE.settings(source.fake), "hydrate_events": hydrated}
 
-    loaded = followed(TapStripe, config, source.unrest, streams=source.STREAMS, runs=15)
+    loaded = followed(TapStripe, config, source.unrest, streams=source.STREAMS, runs=10)
 
     for stream, columns in source.STREAMS.items():
         assert loaded.values(stream, *columns) == source.expected(stream), stream

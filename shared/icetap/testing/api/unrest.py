@@ -74,30 +74,46 @@ class Unrest:
 class Loaded:
     """What a loader has, that is killed every now and then: rows by stream and key, and the state to go on from.
 
-    Of a killed run it has the lines up to a random one, and the state of one before that. Records whose
-    `_sdc_deleted_at` is set are taken away. ACTIVATE_VERSION is not looked at: streams are incremental ones.
+    Of a killed run it has the lines up to a random one, and of each stream a bookmark from before that: one that came
+    before the stream's first record at least. Records whose `_sdc_deleted_at` is set are taken away. ACTIVATE_VERSION
+    is not looked at: streams are incremental ones.
     """
 
     def __init__(self, seed: int) -> None:
-        self.state: dict[str, Any] | None = None
         self.rows: dict[str, dict[Any, dict[str, Any]]] = defaultdict(dict)
+        self._bookmarks: dict[str, Any] = {}
         self._random = random.Random(seed)  # noqa: S311 -- a game, no secret
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What the next run starts from."""
+        return {"bookmarks": dict(self._bookmarks)} if self._bookmarks else None
 
     def take(self, run: TapRun, *, whole: bool = False) -> None:
         """Load a run's messages, or, in every other run, as many as came before the kill."""
         messages: Sequence[Mapping[str, Any]] = run.good().messages
-        known = len(messages)
+        known: dict[str, int] = {}
         if not whole and self._random.random() < _KILLS:
             messages = messages[: self._random.randrange(len(messages) + 1)]
-            known = self._random.randrange(len(messages) + 1)
+            known = self._known(messages)
         keys: dict[str, list[str]] = {}
         for number, message in enumerate(messages):
             if message["type"] == "SCHEMA":
                 keys[message["stream"]] = message["key_properties"]
             elif message["type"] == "RECORD":
                 self._load(message["stream"], message["record"], keys[message["stream"]])
-            elif message["type"] == "STATE" and number < known:
-                self.state = message["value"]
+            elif message["type"] == "STATE":
+                for stream, bookmark in message["value"].get("bookmarks", {}).items():
+                    if number <= known.get(stream, len(messages)):
+                        self._bookmarks[stream] = bookmark
+
+    def _known(self, messages: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Return by stream up to which message its bookmarks are known; of one without records all are."""
+        found: dict[str, int] = {}
+        for number, message in enumerate(messages):
+            if message["type"] == "RECORD" and message["stream"] not in found:
+                found[message["stream"]] = self._random.randrange(number, len(messages))
+        return found
 
     def _load(self, stream: str, record: dict[str, Any], keys: Sequence[str]) -> None:
         key = tuple(record[name] for name in keys)
