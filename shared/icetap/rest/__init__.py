@@ -16,6 +16,7 @@ from icetap.rest.failures import (
     UnreadableStreamError,
 )
 from icetap.rest.incremental import Incremental, Progress, Window
+from icetap.rest.jobs import Job, JobError
 from icetap.rest.jsonpath import JSONPath
 from icetap.rest.limits import Rate
 from icetap.rest.paging import (
@@ -31,7 +32,7 @@ from icetap.rest.paging import (
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.records import Filter, RecordRules
-from icetap.rest.request import Form, GraphQL, Place, Request, Text, body, header, query
+from icetap.rest.request import Asked, Form, GraphQL, Place, Request, Text, body, header, query
 from icetap.rest.rules import ErrorRule, Match, RetryPolicy
 from icetap.rest.schemas import load_properties
 from icetap.rest.stream import RestStream
@@ -42,6 +43,7 @@ __all__ = [
     "AllOf",
     "Answer",
     "ApiKey",
+    "Asked",
     "Auth",
     "Basic",
     "Bearer",
@@ -58,6 +60,8 @@ __all__ = [
     "GraphQL",
     "Headers",
     "Incremental",
+    "Job",
+    "JobError",
     "JSONPath",
     "LinkPaging",
     "Match",

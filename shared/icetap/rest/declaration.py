@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from icetap.rest.incremental import Incremental
+    from icetap.rest.jobs import Job
     from icetap.rest.paging import Paging
     from icetap.rest.request import Body
     from icetap.rest.rules import ErrorRule
@@ -58,6 +59,9 @@ class Declaration:
 
     schema_policy: ClassVar[str | None] = None
     """`evolve`, `freeze` or `discard`, when not what the setting says."""
+
+    job: ClassVar[Job | None] = None
+    """How the stream is read when its request only begins a job, such as a report or an export."""
 
     rules: ClassVar[RecordRules] = RecordRules()
     errors: ClassVar[Sequence[ErrorRule]] = ()

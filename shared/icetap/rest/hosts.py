@@ -54,7 +54,7 @@ class HostRules:
             ForeignHostError: Naming the host and what to do.
         """
         scheme, host, port = origin(url)
-        if signed and not self._may_be_trusted(scheme, host, port):
+        if signed and not self.trusts(url):
             raise ForeignHostError(
                 f"the API leads to {scheme}://{host}, but the credentials are for {self._base[0]}://{self._base[1]}. "
                 "If that host is the vendor's own, add it to `allowed_hosts`."
@@ -63,7 +63,9 @@ class HostRules:
             self._refuse_inner_addresses(host, port)
             self._looked_up.add(host)
 
-    def _may_be_trusted(self, scheme: str, host: str, port: int | None) -> bool:
+    def trusts(self, url: str) -> bool:
+        """Whether a URL may see the credentials."""
+        scheme, host, port = origin(url)
         if (scheme, host, port) == self._base:
             return True
         names = {f"{host}:{port}"} | ({host} if port == _DEFAULT_PORTS[scheme] else set())

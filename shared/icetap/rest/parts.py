@@ -18,6 +18,8 @@ class Part:
     window: Window = field(default_factory=Window)
     partition: Mapping[str, Any] = field(default_factory=dict)
     parent: Mapping[str, Any] = field(default_factory=dict)
+    job: Mapping[str, Any] = field(default_factory=dict)
+    """What requests may use of the job that the part is read by; see `icetap.rest.jobs`."""
 
     @property
     def names(self) -> dict[str, Any]:
@@ -36,3 +38,6 @@ class RecordPage:
     bookmark: dict[str, Any] | None = None
     contexts: list[Mapping[str, Any]] | None = None
     """What children may use, one for each record that has children; taken from the records when left out."""
+
+    is_news: bool = False
+    """Whether the stream has something new to remember, although its bookmark is where it was."""

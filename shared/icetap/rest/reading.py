@@ -20,16 +20,24 @@ if TYPE_CHECKING:
     from icetap.rest.answers import Answer
     from icetap.rest.paging import Paging, Walk
     from icetap.rest.parts import Part, RecordPage
+    from icetap.rest.request import Request
     from icetap.rest.stream import RestStream
 
 
 class PageReader:
-    """Reads one part of a stream, page by page; holds one page."""
+    """Reads one part of a stream, page by page; holds one page.
 
-    def __init__(self, stream: RestStream, part: Part) -> None:
+    Args:
+        stream: The stream.
+        part: What is read of it.
+        base: The request for the first page, when another than the stream's own.
+    """
+
+    def __init__(self, stream: RestStream, part: Part, *, base: Request | None = None) -> None:
         self._stream = stream
         self._part = part
-        self._base = stream.request_for(part)
+        self._base = base or stream.request_for(part)
+        self._may_seek = base is None
 
     def pages(self) -> Iterator[RecordPage]:
         """Yield the pages, without the records that lie before the start.
@@ -117,7 +125,7 @@ class PageReader:
         incremental, progress = self._stream.incremental, self._stream.progress
         if not (incremental and incremental.can_seek and progress and page.records):
             return walk
-        if not self._stream.primary_keys:
+        if not self._stream.primary_keys or not self._may_seek:
             return walk  # the records at the last value come again, and nothing would tell them apart
         if not isinstance(walk, NumberWalk) or (last := progress.value_of(page.records[-1])) is None:
             return walk

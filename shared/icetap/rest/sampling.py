@@ -82,6 +82,8 @@ def _required(schema: dict[str, Any]) -> dict[str, Any]:
 
 def asked_first_page(stream: RestStream) -> RecordPage:
     """Return the first page of the first partition, of the first parents that have any."""
+    if stream.job is not None:
+        return RecordPage([], contexts=[])  # a sample is not worth a job: columns come with the first records
     parent = stream.parent_stream
     contexts: list[Mapping[str, Any]] = [{}] if parent is None else list(parent.first_page().contexts or [])
     for context in contexts[:SAMPLED_PARENTS]:

@@ -15,10 +15,11 @@ from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError, IcetapError
-from icetap.rest.client import RestartPagingSignal, StopPagingSignal
+from icetap.rest.client import StopPagingSignal
 from icetap.rest.declaration import Declaration
-from icetap.rest.failures import PassingFaultError, SkippedPartError, UnreadableStreamError
+from icetap.rest.failures import SkippedPartError, UnreadableStreamError
 from icetap.rest.incremental import SYNC_TIME, Progress, Window, local_now
+from icetap.rest.jobs import Jobs
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
 from icetap.rest.paging import refuse_truncation
@@ -27,6 +28,7 @@ from icetap.rest.parts import Part, RecordPage
 from icetap.rest.reading import PageReader
 from icetap.rest.records import all_conversions, converted
 from icetap.rest.request import Asked, Request
+from icetap.rest.restarts import pages
 from icetap.rest.sampling import asked_first_page, known_properties, lookback_of
 from icetap.rest.templates import render
 from icetap.state.bookmarks import is_before
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
 
 
 MAX_RESTARTS = 3
+
+
+REMEMBERED_BESIDES = frozenset({"columns", "parent", "jobs"})
+"""What a stream's part of the state has besides how far it has been read."""
 
 
 class RestStream(Declaration, Stream):
@@ -80,6 +86,7 @@ class RestStream(Declaration, Stream):
         self.is_complete = True
         self.is_left_out = False
         self.skipped: dict[str, int] = {}
+        self.jobs = Jobs(self)
         self._lock = threading.Lock()
         self.requests = 0
         self.started_at = 0.0
@@ -122,7 +129,7 @@ class RestStream(Declaration, Stream):
     def pages_of(self, part: Part) -> Iterator[RecordPage]:
         """Yield the records of one part, page by page, as they are emitted."""
         try:
-            yield from self._restarted(part)
+            yield from pages(self, part)
         except SkippedPartError as error:
             with self._lock:
                 self.skipped[error.reason] = self.skipped.get(error.reason, 0) + 1
@@ -153,13 +160,17 @@ class RestStream(Declaration, Stream):
 
     def request_for(self, part: Part) -> Request:
         """Return the request for a part's first page, without its position."""
-        asked = Asked(
+        declared = Asked(
             path=self.path, method=self.method, params=self.params, headers=self.headers, body=self.body
         )
-        request = asked.request(self.scope(part), part.names, where=self.label)
+        request = self.asked(declared, part)
         if self.incremental is not None:
             part.window.put(request, self.incremental)
         return request
+
+    def asked(self, declared: Asked, part: Part) -> Request:
+        """Return a declared request with its templates filled in."""
+        return declared.request(self.scope(part), part.names, where=self.label)
 
     def records_in(self, answer: Answer, part: Part) -> RecordPage:
         """Return the records of an answer as they are emitted."""
@@ -241,6 +252,7 @@ class RestStream(Declaration, Stream):
             "parent": part.parent,
             "partition": part.partition,
             "cursor": part.window.scope(),
+            "job": part.job,
         }
 
     @override
@@ -312,6 +324,8 @@ class RestStream(Declaration, Stream):
             kept["columns"] = added
         if self.follow_parent and (parent := self._parent_bookmark or self.bookmark().get("parent")):
             kept["parent"] = parent
+        if jobs := self.jobs.notes():
+            kept["jobs"] = jobs
         bookmarks = self.tap_state.setdefault("bookmarks", {})
         if bookmarks.get(self.name) == kept:
             return False
@@ -326,6 +340,7 @@ class RestStream(Declaration, Stream):
         """
         self.started_at = time.monotonic()
         self.requests = 0
+        self.jobs.begin(self.bookmark().get("jobs") or {})
         self._known_schema = (
             None  # the state, which remembers columns, was not there when it was first asked for
         )
@@ -401,6 +416,8 @@ class RestStream(Declaration, Stream):
             self._emit_children(page)
             if page.bookmark and self.parent is None:
                 self._keep(page.bookmark)
+            elif page.is_news and self.selected and self.set_bookmark(self._last_bookmark or self._found()):
+                self.rest_tap.write_state()
 
     def renamed(self, records: list[Record]) -> list[Record]:
         """Return records with the names that the setting `streams` gives to their fields."""
@@ -439,11 +456,14 @@ class RestStream(Declaration, Stream):
         is_new = False
         if self.follow_parent:
             self._parent_bookmark = dict(bookmark)
-            own = {key: value for key, value in self.bookmark().items() if key not in {"columns", "parent"}}
-            is_new = self.set_bookmark(own)
+            is_new = self.set_bookmark(self._found())
         for child in self.children_to_read:
             is_new = child.note_parent(bookmark) or is_new
         return is_new
+
+    def _found(self) -> dict[str, Any]:
+        """Return where the run began, without what `set_bookmark` adds."""
+        return {name: value for name, value in self.bookmark().items() if name not in REMEMBERED_BESIDES}
 
     @property
     def children_to_read(self) -> list[RestStream]:

@@ -320,14 +320,13 @@ class RestTap(RecordTap):
             and stream.parent is None
             and (stream.selected or stream.has_selected_descendents)
         ]
-        for root in roots:
-            try:
-                begin(root)
-                root.emit()
-                root.finish()
-                self._faulty.clear()
-            except IcetapError as error:
-                self.leave_out(root, error)
+        try:
+            for root in roots:
+                self._read(root)
+        finally:
+            for stream in self.streams.values():
+                if isinstance(stream, RestStream):
+                    stream.jobs.call_off()
         counts = self.client.counts
         self.logger.info(
             "%d requests, %d of them repeated; waited %.1f s",
@@ -340,6 +339,15 @@ class RestTap(RecordTap):
             raise NoAccessError(
                 "these credentials may read none of the selected streams. Check them, and their scopes."
             )
+
+    def _read(self, root: RestStream) -> None:
+        try:
+            begin(root)
+            root.emit()
+            root.finish()
+            self._faulty.clear()
+        except IcetapError as error:
+            self.leave_out(root, error)
 
     def leave_out(self, stream: RestStream, error: IcetapError) -> None:
         """Go on without a stream that cannot be read, and its children: the run fails at its end, and names them.
@@ -400,6 +408,9 @@ class RestTap(RecordTap):
             if not isinstance(stream, RestStream) or not stream.selected:
                 continue
             if self.tested_streams is not None and stream.name not in self.tested_streams:
+                continue
+            if stream.job is not None:
+                yield True, f"stream {stream.name}: not asked for, since that would begin a job"
                 continue
             try:
                 count = len(stream.first_page().records)
