@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ class Pipe:
     tap_command: Sequence[str] = (str(BIN / "tap-sqlite"),)
     target_command: Sequence[str] = (str(BIN / "target-iceberg"),)
     state: dict[str, Any] = field(default_factory=dict)
+    launch: Callable[..., Any] = subprocess.Popen
 
     def __post_init__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,9 @@ class Pipe:
         state = self._file("state.json", self.state)
         tap = [*self.tap_command, "--config", self._file("tap.json", self.tap), "--state", state]
         loader = [*self.target_command, "--config", self._file("target.json", {**self.target, **target})]
-        ran = run_processes(tap, loader, folder=self.folder, environ=self.environ, kill=kill)
+        ran = run_processes(
+            tap, loader, folder=self.folder, environ=self.environ, kill=kill, launch=self.launch
+        )
         if ran.states:
             self.state = ran.states[-1]
         return ran
@@ -118,6 +121,7 @@ def run_processes(
     folder: Path,
     environ: Mapping[str, str] | None = None,
     kill: Kill | None = None,
+    launch: Callable[..., Any] = subprocess.Popen,
 ) -> Ran:
     """Run a tap into a target; at the end of either, the other one ends as under Meltano."""
     log = folder / "log.txt"
@@ -127,10 +131,10 @@ def run_processes(
             "stderr": errors,
             "env": {**os.environ, "MELTANO_PROJECT_ROOT": str(folder), **(environ or {})},
         }
-        loader = subprocess.Popen(target, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+        loader = launch(target, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
         if kill is not None:
             fcntl.fcntl(loader.stdin, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
-        source = subprocess.Popen(tap, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
+        source = launch(tap, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
         printed: list[bytes] = []
         reader = threading.Thread(target=lambda: printed.extend(loader.stdout), daemon=True)
         reader.start()

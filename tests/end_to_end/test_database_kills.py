@@ -1,6 +1,7 @@
 """A writer that changes PostgreSQL at random while the pipeline is killed again and again: the tables end up equal."""
 
 import random
+import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import pytest
 from .following import LANES, Following
 from .pipes import BIN, Pipe
 from .random_writer import RandomWriter
+from .warm import WarmCommands
 
 STREAMS = {
     "public-rows": {"replication_method": "LOG_BASED"},
@@ -22,7 +24,7 @@ STREAMS = {
 SIZE = 300
 
 
-def following(server, folder, lane, *, seed, truncates):
+def following(server, folder, lane, *, seed, truncates, launch):
     rng = random.Random(seed)
     name = server.new_database()
     writer = RandomWriter(server, name, seed=seed, size=SIZE, truncates=truncates)
@@ -43,13 +45,13 @@ def following(server, folder, lane, *, seed, truncates):
         "max_delete_ratio": 1,
         "allow_empty_full_table": True,
     }
-    pipe = Pipe(folder, tap, target, tap_command=[str(BIN / "tap-postgres")])
+    pipe = Pipe(folder, tap, target, tap_command=[str(BIN / "tap-postgres")], launch=launch)
     return Following(pipe, writer, rng, lane == "record")
 
 
-def followed(server, folder, lane, *, runs, seed, truncates):
+def followed(server, folder, lane, *, runs, seed, truncates, launch=subprocess.Popen):
     print(f"seed {seed!r}")
-    one = following(server, folder, lane, seed=seed, truncates=truncates)
+    one = following(server, folder, lane, seed=seed, truncates=truncates, launch=launch)
     one.writer.start()
     try:
         one.run_and_kill(runs)
@@ -81,7 +83,10 @@ def test_what_is_written_while_pipelines_are_killed_arrives(postgres_server, tmp
 def test_what_is_written_during_100_runs_arrives(round_number, postgres_server, tmp_path):
     def go(lane):
         seed = f"{random.SystemRandom().randrange(10**9)} {lane}"
-        return followed(postgres_server, tmp_path / lane, lane, runs=50, seed=seed, truncates=True)
+        with WarmCommands() as launch:
+            return followed(
+                postgres_server, tmp_path / lane, lane, runs=50, seed=seed, truncates=True, launch=launch
+            )
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(go, LANES)) >= 30

@@ -1,6 +1,7 @@
 """A writer that changes MariaDB at random while the pipeline is killed again and again: the tables end up equal."""
 
 import random
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from .following import LANES, Following
 from .pipes import BIN, Pipe
 from .random_mysql_writer import RandomMySQLWriter
+from .warm import WarmCommands
 
 pytestmark = pytest.mark.servers
 
@@ -23,7 +25,7 @@ METHODS = {
 SIZE = 300
 
 
-def following(server, folder, lane, *, seed, truncates):
+def following(server, folder, lane, *, seed, truncates, launch):
     rng = random.Random(seed)
     name = server.new_database()
     writer = RandomMySQLWriter(server, name, seed=seed, size=SIZE, truncates=truncates)
@@ -48,13 +50,13 @@ def following(server, folder, lane, *, seed, truncates):
         "max_delete_ratio": 1,
         "allow_empty_full_table": True,
     }
-    pipe = Pipe(folder, tap, target, tap_command=[str(BIN / "tap-mysql")])
+    pipe = Pipe(folder, tap, target, tap_command=[str(BIN / "tap-mysql")], launch=launch)
     return Following(pipe, writer, rng, lane == "record")
 
 
-def followed(server, folder, lane, *, runs, seed, truncates):
+def followed(server, folder, lane, *, runs, seed, truncates, launch=subprocess.Popen):
     print(f"seed {seed!r}")
-    one = following(server, folder, lane, seed=seed, truncates=truncates)
+    one = following(server, folder, lane, seed=seed, truncates=truncates, launch=launch)
     one.writer.start()
     try:
         one.run_and_kill(runs)
@@ -80,7 +82,10 @@ def test_what_is_written_while_pipelines_are_killed_arrives(mariadb_server, tmp_
 def test_what_is_written_during_100_runs_arrives(round_number, mariadb_server, tmp_path):
     def go(lane):
         seed = f"{random.SystemRandom().randrange(10**9)} {lane}"
-        return followed(mariadb_server, tmp_path / lane, lane, runs=50, seed=seed, truncates=True)
+        with WarmCommands() as launch:
+            return followed(
+                mariadb_server, tmp_path / lane, lane, runs=50, seed=seed, truncates=True, launch=launch
+            )
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(go, LANES)) >= 30
