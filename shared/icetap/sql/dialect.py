@@ -172,6 +172,10 @@ class RefusedValueError(Exception):
     """The driver met a value of another type than the column's; the engine finds out which."""
 
 
+class TableBusyError(RetriableError):
+    """What stands in the way of one table: a lock, a time limit. When it lasts, the other tables are still read."""
+
+
 class SnapshotGoneError(RetriableError):
     """The snapshot that was to be shared is not there any more: its connection was lost."""
 

@@ -20,6 +20,7 @@ from icetap.sql.ahead import TablesAhead
 from icetap.sql.change_log_bookmark import forget_other_method
 from icetap.sql.change_log_run import LogBasedRun
 from icetap.sql.change_log_stream import FollowedStream
+from icetap.sql.dialect import TableBusyError
 from icetap.sql.options import QueryOptions, StreamOptions, queries_from_config
 from icetap.sql.queries import replace_bookmark, without_semicolon
 from icetap.sql.retries import Retries
@@ -201,7 +202,7 @@ class SQLTap(IcetapTap, abc.ABC):
         self._reading = [stream.name]
         try:
             stream.emit()
-        except SkippableError as error:
+        except (SkippableError, TableBusyError) as error:
             self.leave_out(stream.name, str(error))
         else:
             self._finished.add(stream.name)

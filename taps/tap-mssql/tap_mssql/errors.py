@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from icetap.errors import (
     ConfigurationError,
-    DataError,
     IcetapError,
     RetriableError,
     SkippableError,
     StateError,
 )
 from icetap.secrets.redaction import server_words
+from icetap.sql.dialect import TableBusyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ _RIGHTS = "Ask for the rights in README.md, or deselect what may not be read."
 _NETWORK = "Check host, port and firewall, and whether the server is up."
 
 KNOWN: tuple[Known, ...] = (
-    Known(1205, RetriableError, "was deadlocked on", _AGAIN, is_transient=True),
-    Known(1222, RetriableError, "Lock request time out", "A writer held its lock for longer than 'lock_timeout_seconds'. With snapshot isolation (README.md) readers wait for nobody.", is_transient=True),
+    Known(1205, TableBusyError, "was deadlocked on", _AGAIN, is_transient=True),
+    Known(1222, TableBusyError, "Lock request time out", "A writer held its lock for longer than 'lock_timeout_seconds'. With snapshot isolation (README.md) readers wait for nobody.", is_transient=True),
     Known(3960, RetriableError, "aborted due to update conflict", _AGAIN, is_transient=True),
     Known(3961, RetriableError, "has been modified by a DDL statement in another concurrent transaction", "A table was altered during the snapshot; the next attempt sees the new one.", is_transient=True),
     Known(3966, RetriableError, "version store is full", "tempdb ran out of room for row versions. Give it more, or set 'isolation_level: read_committed'.", is_transient=True),
@@ -77,11 +77,12 @@ KNOWN: tuple[Known, ...] = (
     Known(1033, ConfigurationError, "ORDER BY clause is invalid in views", "Leave ORDER BY out of the query: the tap orders by the replication key itself."),
     Known(8155, ConfigurationError, "No column name was specified", "Give each expression of the query a name with AS."),
     Known(8156, ConfigurationError, "was specified multiple times", "Give each column of the query a name of its own with AS."),
-    Known(1205_0, RetriableError, "Query timeout expired", "The server took longer than 'query_timeout_seconds'.", is_transient=True),
+    Known(1205_0, TableBusyError, "Query timeout expired", "The server took longer than 'query_timeout_seconds'.", is_transient=True),
     Known(22114, StateError, "is not enabled for change tracking", "Run the statements of README.md, 'LOG_BASED'."),
     Known(4998, ConfigurationError, "Change tracking is not enabled", "Run the statements of README.md, 'LOG_BASED'."),
-    Known(241, DataError, "Conversion failed when converting", "A value cannot become the type that the query or 'where' asks for; use TRY_CONVERT there."),
-    Known(8115, DataError, "Arithmetic overflow error", "A value is too large for the type that the query asks for; cast to a wider one there."),
+    Known(241, SkippableError, "Conversion failed when converting", "A value cannot become the type that the query or 'where' asks for; use TRY_CONVERT there."),
+    Known(8115, SkippableError, "Arithmetic overflow error", "A value is too large for the type that the query asks for; cast to a wider one there."),
+    Known(8134, SkippableError, "Divide by zero error", "A view, a query or 'where' divides by zero; use NULLIF there."),
     Known(6005, RetriableError, "SHUTDOWN is in progress", _AGAIN, is_transient=True),
     Known(17142, RetriableError, "server has been paused", _AGAIN, is_transient=True),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError
+from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import REDACTOR
 from icetap.testing.mssql import NAME, mssql_database
 from icetap.testing.servers import LEDGER
@@ -300,7 +300,7 @@ def test_where_masks_hide_values_only_words_made_of_names_are_told(said, is_told
             "The SELECT permission was denied on the object 'orders', database 'shop', schema 'dbo'.",
             IcetapError,
         ),
-        (245, "Conversion failed when converting the nvarchar value 'x' to data type int.", DataError),
+        (245, "Conversion failed when converting the nvarchar value 'x' to data type int.", SkippableError),
         (4060, 'Cannot open database "shop" requested by the login. The login failed.', ConfigurationError),
     ],
 )

@@ -15,6 +15,7 @@ import pymysql
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import server_words
+from icetap.sql.dialect import TableBusyError
 from tap_mysql.packets import CutOffError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ _BY_NUMBER: dict[int, tuple[type[IcetapError], str]] = {
         (1040, 1203, 1226),
         (RetriableError, "The server has too many connections: lower 'max_parallel', or run later."),
     ),
-    **dict.fromkeys((1205, 1213), (RetriableError, "A lock was held by others. " + _RUN_AGAIN)),
+    **dict.fromkeys((1205, 1213), (TableBusyError, "A lock was held by others. " + _RUN_AGAIN)),
     **dict.fromkeys(
         (
             1053,
@@ -105,7 +106,7 @@ _BY_NUMBER: dict[int, tuple[type[IcetapError], str]] = {
     ),
     **dict.fromkeys(
         (1028, 1969, 3024),
-        (RetriableError, "The server's time limit for statements cut the read: raise it for this user."),
+        (TableBusyError, "The server's time limit for statements cut the read: raise it for this user."),
     ),
     1412: (RetriableError, "The table was altered after the read began. Run again."),
 }
@@ -152,7 +153,8 @@ def translation(error: pymysql.Error, where: str) -> IcetapError:
         return ConfigurationError(
             f"{where}: {text}. The server has no TLS: set 'ssl_mode' to DISABLED, or mend it"
         )
-    kind, advice = _BY_NUMBER.get(number, (IcetapError, ""))
+    unknown = IcetapError if number in _OF_THE_CLIENT or not number else SkippableError
+    kind, advice = _BY_NUMBER.get(number, (unknown, ""))
     if isinstance(original, socket.gaierror) and original.errno == socket.EAI_NONAME:
         kind = ConfigurationError  # no server will answer to that name by waiting
     return kind(f"{where}: {text.rstrip('. ')} ({number}). {advice}".rstrip())

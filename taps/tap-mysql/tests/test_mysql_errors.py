@@ -10,6 +10,7 @@ import pytest
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import REDACTOR
+from icetap.sql.dialect import TableBusyError
 from icetap.testing.in_process import run_tap
 from tap_mysql.errors import translated
 from tap_mysql.packets import CutOffError
@@ -28,15 +29,16 @@ CASES = [
     pytest.param(1054, ConfigurationError, "'queries' and 'where'", id="no-column"),
     pytest.param(1064, ConfigurationError, "'queries' and 'where'", id="syntax"),
     pytest.param(1040, RetriableError, "'max_parallel'", id="too-many-connections"),
-    pytest.param(1205, RetriableError, "lock was held", id="lock-time-out"),
-    pytest.param(1213, RetriableError, "lock was held", id="deadlock"),
+    pytest.param(1205, TableBusyError, "lock was held", id="lock-time-out"),
+    pytest.param(1213, TableBusyError, "lock was held", id="deadlock"),
     pytest.param(1317, RetriableError, "Run again", id="killed"),
     pytest.param(2003, RetriableError, "Check 'host' and 'port'", id="nobody-answers"),
     pytest.param(2013, RetriableError, "Run again", id="lost"),
     pytest.param(1053, RetriableError, "Run again", id="shutdown"),
-    pytest.param(3024, RetriableError, "time limit", id="statement-time-out"),
+    pytest.param(3024, TableBusyError, "time limit", id="statement-time-out"),
     pytest.param(1412, RetriableError, "altered", id="table-altered"),
-    pytest.param(9999, IcetapError, "what it said", id="unknown"),
+    pytest.param(9999, SkippableError, "what it said", id="unknown"),
+    pytest.param(2999, IcetapError, "what it said", id="unknown-to-the-client"),
 ]
 
 

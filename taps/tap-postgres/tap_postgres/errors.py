@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from icetap.errors import ConfigurationError, DataError, IcetapError, RetriableError, SkippableError
+from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import server_words
+from icetap.sql.dialect import TableBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,16 +55,16 @@ _ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
     ("3D000", ConfigurationError, "Check 'database'."),
     (
         "57014",
-        ConfigurationError,
+        SkippableError,
         "Raise 'statement_timeout_seconds', or the limit that the role or the server sets.",
     ),
     (
         "55P03",
-        RetriableError,
+        TableBusyError,
         "Somebody holds a lock, such as an ALTER TABLE that waits; look at pg_stat_activity.",
     ),
     ("55006", RetriableError, "Another session uses it at the moment."),
-    ("40P01", RetriableError, "Two sessions waited for each other; the read is begun again."),
+    ("40P01", TableBusyError, "Two sessions waited for each other; the read is begun again."),
     (
         "40001",
         RetriableError,
@@ -78,15 +79,17 @@ _ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
     ("53", RetriableError, "The server lacks memory or another resource."),
     ("57P", RetriableError, "The server was stopped, or an administrator ended the session."),
     ("57", RetriableError, "An administrator or the server's settings ended the session."),
-    ("08", RetriableError, "The connection was lost."),
+    ("08001", TableBusyError, "The server of a foreign table cannot be reached."),
+    ("08", TableBusyError, "The connection was lost: this one, or that to the server of a foreign table."),
     (
         "25P",
         RetriableError,
         "The server ended a session that waited; raise its idle_in_transaction_session_timeout.",
     ),
     ("58", RetriableError, "The server could not read its files; look at its log."),
-    ("XX", DataError, "The server found its data damaged, or has a fault; look at its log."),
-    ("22", DataError, "The database could not compute a value of a view, a query or a condition."),
+    ("XX", SkippableError, "The server found its data damaged, or has a fault; look at its log."),
+    ("22", SkippableError, "The database could not compute a value of a view, a query or a condition."),
+    ("HV", SkippableError, "The foreign server is away, or the foreign table does not fit it."),
 )
 _LOST = (
     "server closed the connection",
@@ -166,7 +169,7 @@ def statement_error(text: str, sqlstate: str | None, *, where: str) -> IcetapErr
     for prefix, kind, advice in _ADVICE:
         if sqlstate.startswith(prefix):
             return kind(f"{where} said: {said} (SQLSTATE {sqlstate}). {advice}")
-    return DataError(f"{where} said: {said} (SQLSTATE {sqlstate}).")
+    return SkippableError(f"{where} said: {said} (SQLSTATE {sqlstate}).")
 
 
 def _first_line(text: str) -> str:

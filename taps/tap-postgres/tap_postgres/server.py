@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import adbc_driver_postgresql
 from adbc_driver_manager import AdbcDatabase, Error
 
-from icetap.errors import ConfigurationError, DataError, SkippableError
+from icetap.errors import ConfigurationError, SkippableError
 from icetap.sql.dialect import SnapshotGoneError
 from icetap.sql.server import ServerAddress
 from icetap.sql.tls import pem_file
@@ -185,7 +185,7 @@ def _snapshot_gone(snapshot: str | None) -> Generator[None, None, None]:
     """Tell a snapshot that is not there any more from other errors: the session that exported it has ended."""
     try:
         yield
-    except (ConfigurationError, DataError, SkippableError) as error:
+    except (ConfigurationError, SkippableError) as error:
         if snapshot is None:
             raise
         raise SnapshotGoneError(f"the shared snapshot is gone: {error}") from error

@@ -194,7 +194,7 @@ def test_a_lock_that_stays_is_named(database, sync):
         output = sync(source, lock_timeout_seconds=1, max_retries=0, may_fail=True)
 
     error = output.error
-    assert isinstance(error, RetriableError)
+    assert isinstance(error, SkippableError)
     assert "lock" in str(output.error)
 
 
