@@ -25,7 +25,6 @@ from icetap.rest.output import RecordOutput
 from icetap.rest.paging import refuse_truncation
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
-from icetap.rest.reading import PageReader
 from icetap.rest.records import all_conversions, converted
 from icetap.rest.request import Asked, Request
 from icetap.rest.restarts import pages
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from icetap.rest.answers import Answer
     from icetap.rest.client import Client
     from icetap.rest.tap import RestTap
-
-
-MAX_RESTARTS = 3
 
 
 REMEMBERED_BESIDES = frozenset({"columns", "parent", "jobs"})
@@ -140,23 +136,6 @@ class RestStream(Declaration, Stream):
             if self.label not in str(error):
                 error.args = (f"{self.label}: {error}",)
             raise
-
-    def _restarted(self, part: Part) -> Iterator[RecordPage]:
-        """Go through the pages, anew when the API says that a cursor has expired; records come again then."""
-        for _ in range(MAX_RESTARTS):
-            try:
-                yield from PageReader(self, part).pages()
-            except RestartPagingSignal as signal:
-                if not self.primary_keys:
-                    raise PassingFaultError(
-                        f"{signal}; without a key the pages cannot be read anew"
-                    ) from None
-                self.logger.warning("Stream %s: reading its pages anew: %s", self.name, signal)
-            else:
-                return
-        raise PassingFaultError(
-            f"the cursor has expired {MAX_RESTARTS} times before the pages' end. Read shorter windows, or larger pages."
-        )
 
     def request_for(self, part: Part) -> Request:
         """Return the request for a part's first page, without its position."""
