@@ -286,7 +286,8 @@ class SQLTap(IcetapTap, abc.ABC):
             for _ in stream.pages():
                 break
         except IcetapError as error:
-            return False, str(error)
+            said = str(error)
+            return False, said if f"'{stream.name}'" in said else f"stream '{stream.name}': {said}"
         how = stream.replication_method
         if stream.replication_key and how == "INCREMENTAL":
             how += f" by {stream.replication_key}"
