@@ -9,11 +9,13 @@ from typing_extensions import override
 
 from icetap.errors import ConfigurationError
 from icetap.rest import (
+    Asked,
     CursorPaging,
     ErrorRule,
     Filter,
     Format,
     Incremental,
+    Job,
     LinkPaging,
     Match,
     Next,
@@ -63,8 +65,8 @@ class DefinedStream(RestStream):
         return f"{self.defined_at}: stream '{self.name}'"
 
     @override
-    def request_for(self, part: Part) -> Request:
-        request = super().request_for(part)
+    def asked(self, declared: Asked, part: Part) -> Request:
+        request = super().asked(declared, part)
         request.auth = self._auth
         return request
 
@@ -79,7 +81,8 @@ def stream_types(definition: Definition) -> list[type[DefinedStream]]:
 
 
 def _stream_type(definition: Definition, name: str, stream: Mapping[str, Any]) -> type[DefinedStream]:
-    request = asked(stream.get("request") or {})
+    declared_job = stream.get("job")
+    request = asked(declared_job["create"] if declared_job else stream.get("request") or {})
     response = stream.get("response") or {}
     attributes = {
         "__doc__": stream.get("description") or stream.get("title") or f"The stream {name}.",
@@ -97,8 +100,9 @@ def _stream_type(definition: Definition, name: str, stream: Mapping[str, Any]) -
             encoding=response.get("encoding"),
             compression=response.get("compression", "none"),
             delimiter=response.get("delimiter", ","),
-            stream=response.get("stream", False),
+            stream=response.get("stream", is_saved(stream)),
         ),
+        "job": job(declared_job),
         "records_jsonpath": response.get("records", "$"),
         "paging": paging(stream.get("pagination")),
         "incremental": incremental(stream.get("incremental")),
@@ -113,6 +117,34 @@ def _stream_type(definition: Definition, name: str, stream: Mapping[str, Any]) -
         "selected_by_default": stream.get("selected", True),
     }
     return type(f"{name.title().replace('_', '')}Stream", (DefinedStream,), attributes)
+
+
+def is_saved(stream: Mapping[str, Any]) -> bool:
+    """Whether answers are saved and read record by record although the definition does not say so: results of jobs are."""
+    return "job" in stream and (stream.get("pagination") or {}).get("type", "none") == "none"
+
+
+def job(declared: Mapping[str, Any] | None) -> Job | None:
+    """Return how a job is waited for, and where its result is."""
+    if declared is None:
+        return None
+    download, status = declared["download"], declared["status"]
+    times = {
+        f"{name}_seconds": duration(declared[name]).total_seconds()
+        for name in ("every", "timeout")
+        if name in declared
+    }
+    return Job(
+        id=declared.get("id"),
+        poll=asked(declared["poll"]),
+        status=status["path"],
+        done=status["done"],
+        failed=status.get("failed") or (),
+        urls=download.get("url"),
+        download=asked(download["request"]) if "request" in download else None,
+        abort=asked(declared["abort"]) if "abort" in declared else None,
+        **times,
+    )
 
 
 def _listed(value: Any) -> list[Any]:

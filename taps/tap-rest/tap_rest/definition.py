@@ -105,7 +105,7 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def _is_other_choice(key: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
     if key in {"pagination", "auth"}:
         return bool(given.get("type")) and given["type"] != known.get("type")
-    return key in {"body", "schema", "partitions"}
+    return key in {"body", "schema", "partitions", "download"}
 
 
 # --- findings ---------------------------------------------------------------------------------------
@@ -117,9 +117,15 @@ def format_findings(document: Document) -> Iterator[Finding]:
     errors = [
         inner for error in validator.iter_errors(_without_removals(document.data)) for inner in _leaves(error)
     ]
+    errors = [error for error in errors if not _is_for_the_streams_to_complete(error)]
     errors.sort(key=lambda error: document.lines.get(_position(error), 0))
     for error in errors:
         yield from _findings(error)
+
+
+def _is_for_the_streams_to_complete(error: jsonschema.ValidationError) -> bool:
+    """What is missing in the defaults may stand in each stream, and is looked for there."""
+    return error.validator == "required" and _position(error)[:1] == ("defaults",)
 
 
 def _without_removals(data: Any) -> Any:

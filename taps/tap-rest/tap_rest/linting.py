@@ -11,7 +11,7 @@ from icetap.rest import JSONPath
 from icetap.rest.bodies import streamed_path
 from icetap.rest.templates import ROOTS, Template, misspelt_roots
 from icetap.settings import did_you_mean
-from tap_rest.building import properties
+from tap_rest.building import is_saved, properties
 from tap_rest.definition import Finding
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class _Linter:
         top: Position = ("streams", name)
         yield from self._jsonpaths(top, stream)
         yield from self._request(top, name, stream)
+        yield from self._job(top, stream)
         yield from self._body(top, stream)
         yield from self._partitions(top, stream)
         yield from self._parent(top, name, stream)
@@ -147,23 +148,11 @@ class _Linter:
             yield from self._auth((*top, "auth"), stream["auth"])
 
     def _request(self, top: Position, name: str, stream: Mapping[str, Any]) -> Iterator[Finding]:
-        request = stream.get("request") or {}
         roots = _STREAM_ROOTS if stream.get("incremental") else _STREAM_ROOTS - {"cursor"}
-        for key, value in request.items():
-            for position, text in _texts((*top, "request", key), value):
-                yield from self._templates(position, text, roots)
-                if key in {"path", "params"}:
-                    yield from self._secrets_in_url(position, text, f"the {key}")
-        path = request.get("path", "")
-        where = (*top, "request", "path")
-        if "?" in path:
-            yield Finding(where, "the path holds a query string: write its parameters under `params`.")
         known = {*self._inherited(name), *(stream.get("partitions") or {}), *_path_places(stream)}
-        for missing in [each for each in _PATH_NAME.findall(path) if each not in known]:
-            hint = did_you_mean(missing, known) or f". There are: {', '.join(sorted(known)) or 'none'}."
-            yield Finding(
-                where, f"the path needs a value for '{{{missing}}}', which no parent hands down{hint}"
-            )
+        for where, request in requests_of(top, stream):
+            of_job = {"job"} if "job" in where else set()
+            yield from self._one_request(where, request, roots | of_job, known)
         for position, text in _texts((*top, "record", "add"), (stream.get("record") or {}).get("add") or {}):
             yield from self._templates(position, text, _RECORD_ROOTS)
         for position, text in _texts(
@@ -174,10 +163,10 @@ class _Linter:
     def _body(self, top: Position, stream: Mapping[str, Any]) -> Iterator[Finding]:
         """What cannot go together with a body that is saved as a file and read record by record."""
         response = stream.get("response") or {}
-        key = "stream" if response.get("stream") else "compression"
-        if not response.get("stream") and response.get("compression") != "zip":
+        is_streamed = response.get("stream", is_saved(stream))
+        if not is_streamed and response.get("compression") != "zip":
             return
-        what = f"`{key}: {'true' if key == 'stream' else 'zip'}`"
+        what = "`stream: true`" if is_streamed else "`compression: zip`"
         if (stream.get("pagination") or {}).get("type", "none") != "none":
             yield Finding(
                 (*top, "pagination"),
@@ -191,6 +180,58 @@ class _Linter:
                 yield Finding(
                     position, f"'{{response.…}}' has no value with {what}: the answer is never held whole."
                 )
+
+    def _one_request(
+        self, where: Position, request: Mapping[str, Any], roots: frozenset[str], known: set[str]
+    ) -> Iterator[Finding]:
+        for key, value in request.items():
+            for position, text in _texts((*where, key), value):
+                yield from self._templates(position, text, roots)
+                if key in {"path", "params"}:
+                    yield from self._secrets_in_url(position, text, f"the {key}")
+        if request.get("method", "GET") not in {"GET", "POST"} and where[-1] not in {"create", "abort"}:
+            yield Finding(
+                (*where, "method"),
+                f"method is '{request['method']}', but this request only reads. Expected one of GET, POST.",
+            )
+        path = request.get("path", "")
+        if "?" in path:
+            yield Finding(
+                (*where, "path"), "the path holds a query string: write its parameters under `params`."
+            )
+        for missing in [each for each in _PATH_NAME.findall(path) if each not in known]:
+            hint = did_you_mean(missing, known) or f". There are: {', '.join(sorted(known)) or 'none'}."
+            yield Finding(
+                (*where, "path"),
+                f"the path needs a value for '{{{missing}}}', which no parent hands down{hint}",
+            )
+
+    def _job(self, top: Position, stream: Mapping[str, Any]) -> Iterator[Finding]:
+        """What has no value yet, or never, in the requests of a job."""
+        job = stream.get("job")
+        if job is None:
+            return
+        if "request" in stream:
+            yield Finding(
+                (*top, "request"),
+                "a stream has a `request` or a `job`: what creates the job is `job.create`.",
+            )
+        for where, request in requests_of(top, {"job": job}):
+            known = ["key"] if where[-1] == "create" else ["key", *(["id"] if "id" in job else [])]
+            known += ["response"] if "download" in where else []
+            for position, text in _texts(where, request):
+                for root, placeholder in Template(text).placeholders:
+                    name = _first_name(placeholder)
+                    if root == "job" and name not in known:
+                        advice = (
+                            " Declare `job.id`, the JSONPath to it."
+                            if name == "id" and "id" not in job
+                            else ""
+                        )
+                        yield Finding(
+                            position,
+                            f"'{placeholder}' has no value here; of a job there are: {', '.join(known)}.{advice}",
+                        )
 
     @staticmethod
     def _streamed_path(position: Position, text: str) -> Iterator[Finding]:
@@ -294,14 +335,15 @@ class _Linter:
     def _jsonpaths(self, position: Position, value: Any) -> Iterator[Finding]:
         if isinstance(value, dict):
             for key, child in value.items():
-                if key in {"schema", "body", "params", "headers"} and position[2:] in {(), ("request",)}:
+                is_free = position[2:] in {(), ("request",)} or position[2:3] == ("job",)
+                if key in {"schema", "body", "params", "headers"} and is_free:
                     continue
                 if isinstance(child, str):
                     inside_context = bool(position) and position[-1] == "child_context"
                     is_path = (
                         key in _JSONPATH_KEYS
                         or inside_context
-                        or (key in {"next", "path"} and child.startswith("$"))
+                        or (key in {"next", "path", "id", "url"} and child.startswith("$"))
                     )
                     if is_path:
                         yield from self._jsonpath((*position, key), "records", child)
@@ -318,6 +360,15 @@ class _Linter:
                 JSONPath(text)
             except ConfigurationError as error:
                 yield Finding(position, str(error))
+
+
+def requests_of(top: Position, stream: Mapping[str, Any]) -> Iterator[tuple[Position, Mapping[str, Any]]]:
+    """Yield every request of a stream, with its place."""
+    job = stream.get("job") or {}
+    yield (*top, "request"), stream.get("request") or {}
+    for key in ("create", "poll", "abort"):
+        yield (*top, "job", key), job.get(key) or {}
+    yield (*top, "job", "download", "request"), (job.get("download") or {}).get("request") or {}
 
 
 def _first_name(placeholder: str) -> str:
