@@ -44,13 +44,16 @@ def sides(
 def lines(found: Mapping[str, Series], *, rows: int) -> list[Row]:
     """Whole walls, and how much longer each side is than the one without masks."""
     plain, masked, hashed = (found[name] for name in (PLAIN, MASKED, HASHED))
-    longer, longest = (side.best / plain.best - 1 for side in (masked, hashed))
+    longer, dearer = (getattr(masked, what) / getattr(plain, what) - 1 for what in ("best", "cpu"))
     return [
         Row(f"Arrow lane, {rows:,} rows, no masks", seconds(plain)),
         Row("an address hashed, a text partly hidden, a time cut to its year", seconds(masked)),
-        Row("longer by", f"{longer:.1%}", f"≤ {GOAL:.0%}", longer <= GOAL),
+        Row("longer by the clock", f"{longer:.1%}", f"≤ {GOAL:.0%}", longer <= GOAL),
+        # What counts on a machine that does other things as well.
+        Row("more processor time", f"{dearer:.1%}", f"≤ {GOAL:.0%}", dearer <= GOAL),
         Row("three columns hashed, two of them all distinct", seconds(hashed)),
-        Row("longer by", f"{longest:.1%}"),
+        Row("longer by the clock", f"{hashed.best / plain.best - 1:.1%}"),
+        Row("more processor time", f"{hashed.cpu / plain.cpu - 1:.1%}"),
         Row(
             "processor time for the masks",
             f"{masked.cpu - plain.cpu:.2f} s and {hashed.cpu - plain.cpu:.2f} s",
