@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests: Meltano projects and bare pipes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from .pipes import Pipe
 from .project import Project, new_project
 from .sources import execute
+from .warm import WarmCommands
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +21,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said, _ = done.communicate(timeout=120)
     assert done.returncode == 0, said
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[dict[str, WarmCommands]]:
+    """Commands for each lane whose imports are done: a run of one that is killed soon is little else."""
+    with WarmCommands() as record, WarmCommands() as arrow:
+        yield {"record": record, "arrow": arrow}
 
 
 @pytest.fixture

@@ -67,10 +67,11 @@ def followed(server, folder, lane, *, runs, seed, truncates, launch=subprocess.P
     return one.kills
 
 
-def test_what_is_written_while_pipelines_are_killed_arrives(postgres_server, tmp_path):
+def test_what_is_written_while_pipelines_are_killed_arrives(postgres_server, tmp_path, warm):
     def go(lane):
+        seed = f"20261121 {lane}"
         return followed(
-            postgres_server, tmp_path / lane, lane, runs=3, seed=f"20261121 {lane}", truncates=False
+            postgres_server, tmp_path / lane, lane, runs=3, seed=seed, truncates=False, launch=warm[lane]
         )
 
     with ThreadPoolExecutor(2) as pool:

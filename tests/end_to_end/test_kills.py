@@ -2,6 +2,7 @@
 
 import random
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -141,22 +142,22 @@ class Chain:
         return "\n".join([*self.story, end])
 
 
-def chain(folder, mode: str, lane: str, *, seed: str, rows: int = ROWS) -> Chain:
+def chain(folder, mode: str, lane: str, *, seed: str, launch=subprocess.Popen) -> Chain:
     rng = random.Random(seed)
     folder.mkdir(parents=True)
     method = MODES[mode]
     path = folder / "source.db"
-    source = Source(path, keyed=method.keyed, incremental=method.incremental, rng=rng, size=rows)
+    source = Source(path, keyed=method.keyed, incremental=method.incremental, rng=rng, size=ROWS)
     tap = {**source.config, "batch_size": rng.choice([97, 250, 1000]), **LANES[lane]}
     target = {"batch_size_rows": rng.choice([200, 400, 800]), "flush_seconds": 1, **method.target}
     story = [f"seed {seed!r}, tap {tap}, target {target}"]
-    return Chain(source, Pipe(folder, tap, target), method, rng, story)
+    return Chain(source, Pipe(folder, tap, target, launch=launch), method, rng, story)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_row_is_lost_and_none_comes_twice(mode, tmp_path):
+def test_no_row_is_lost_and_none_comes_twice(mode, tmp_path, warm):
     def go(lane):
-        one = chain(tmp_path / lane, mode, lane, seed=f"{SEED} {mode} {lane}")
+        one = chain(tmp_path / lane, mode, lane, seed=f"{SEED} {mode} {lane}", launch=warm[lane])
         one.go(KILLS)
         print(one.told("the table equals the source"))
         return one.kills
