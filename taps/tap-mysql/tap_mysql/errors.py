@@ -51,6 +51,7 @@ _OF_THE_CLIENT = range(2000, 3000)  # the driver's own numbers
 _RUN_AGAIN = "Run again: what was read is kept, and the read goes on there."
 _CHECK_SQL = "Check the SQL in 'queries' and 'where'."
 _GRANT = "Give the user the right (GRANT SELECT ON database.table TO user), or deselect the stream."
+_REPAIR = "Repair the view, the query or the table, or deselect the stream."
 _SIGN_IN = "Check the settings 'user' and 'password', and from which host the user may connect."
 
 _BY_NUMBER: dict[int, tuple[type[IcetapError], str]] = {
@@ -153,8 +154,10 @@ def translation(error: pymysql.Error, where: str) -> IcetapError:
         return ConfigurationError(
             f"{where}: {text}. The server has no TLS: set 'ssl_mode' to DISABLED, or mend it"
         )
-    unknown = IcetapError if number in _OF_THE_CLIENT or not number else SkippableError
-    kind, advice = _BY_NUMBER.get(number, (unknown, ""))
+    is_of_the_server = number and number not in _OF_THE_CLIENT
+    kind, advice = _BY_NUMBER.get(
+        number, (SkippableError, _REPAIR) if is_of_the_server else (IcetapError, "")
+    )
     if isinstance(original, socket.gaierror) and original.errno == socket.EAI_NONAME:
         kind = ConfigurationError  # no server will answer to that name by waiting
     return kind(f"{where}: {text.rstrip('. ')} ({number}). {advice}".rstrip())
