@@ -48,6 +48,10 @@ class Declaration:
     follow_parent: ClassVar[bool] = False
     """Whether only children of parents that changed are read: when children change, their parent does."""
 
+    bookmark_by_parent: ClassVar[bool] = False
+    """Whether each parent and partition has a bookmark of its own, so that old records of a new one are read too. The
+    state grows with them."""
+
     partition_by: ClassVar[Mapping[str, Any]] = {}
     """Reads the stream once for each value: name -> list, or a template of one."""
 

@@ -6,7 +6,6 @@ another. One that the run does not wait for to its end is called off, where the 
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 import uuid
@@ -15,13 +14,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import msgspec
-
 from icetap.errors import IcetapError, RetriableError
 from icetap.rest.answers import Format
 from icetap.rest.client import Client, RestartPagingSignal, StopPagingSignal
 from icetap.rest.failures import RefusedRequestError, UnreadableStreamError
 from icetap.rest.jsonpath import JSONPath
+from icetap.rest.marks import mark
 from icetap.rest.parts import RecordPage
 from icetap.rest.reading import PageReader
 from icetap.rest.request import Request
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 HASTY_SECONDS = 5.0
 _SHOWN_CHARACTERS = 100
-_encode = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
 
 
 class JobError(RetriableError):
@@ -301,13 +298,14 @@ def _agrees(client: Client, request: Request) -> bool:
 
 def _mark_of(request: Request) -> str:
     """Return what is equal for equal requests, and tells nothing of them."""
-    asked = [
-        request.method,
-        request.path,
-        request.params,
-        request.headers,
-        request.json,
-        request.form,
-        request.text,
-    ]
-    return hashlib.sha256(_encode(asked)).hexdigest()[:16]
+    return mark(
+        [
+            request.method,
+            request.path,
+            request.params,
+            request.headers,
+            request.json,
+            request.form,
+            request.text,
+        ]
+    )

@@ -15,10 +15,11 @@ from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError, IcetapError
+from icetap.rest.bookmarks import ParentBookmarks, progress_from
 from icetap.rest.client import StopPagingSignal
 from icetap.rest.declaration import Declaration
 from icetap.rest.failures import SkippedPartError, UnreadableStreamError
-from icetap.rest.incremental import SYNC_TIME, Progress, Window, local_now
+from icetap.rest.incremental import SYNC_TIME, Window
 from icetap.rest.jobs import Jobs
 from icetap.rest.jsonpath import JSONPath, lists_of_objects
 from icetap.rest.output import RecordOutput
@@ -28,7 +29,7 @@ from icetap.rest.parts import Part, RecordPage
 from icetap.rest.records import all_conversions, converted
 from icetap.rest.request import Asked, Request
 from icetap.rest.restarts import pages
-from icetap.rest.sampling import asked_first_page, known_properties, lookback_of
+from icetap.rest.sampling import asked_first_page, known_properties
 from icetap.rest.templates import render
 from icetap.state.bookmarks import is_before
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from icetap.rest.answers import Answer
     from icetap.rest.client import Client
+    from icetap.rest.incremental import Progress
     from icetap.rest.tap import RestTap
 
 
@@ -87,6 +89,7 @@ class RestStream(Declaration, Stream):
         self.requests = 0
         self.started_at = 0.0
         self._progress: Progress | None = None
+        self._parents: ParentBookmarks | None = None
         self._parent_bookmark: dict[str, Any] | None = None
         self._last_bookmark: dict[str, Any] = {}
 
@@ -104,6 +107,9 @@ class RestStream(Declaration, Stream):
         be any object then (`self.bookmark()` is the last run's). A stream that is no complete read of its source sets
         `self.version = None` first: then nothing is taken for deleted because it did not come.
         """
+        if self._parents is not None:
+            yield from self._parents.pages(contexts)
+            return
         windows = list(self.progress.windows()) if self.progress else [Window()]
         contexts = list(contexts)
         workers = self.client.options.max_parallel
@@ -130,6 +136,8 @@ class RestStream(Declaration, Stream):
             with self._lock:
                 self.skipped[error.reason] = self.skipped.get(error.reason, 0) + 1
             self.is_complete = False
+            if self._parents is not None:
+                self._parents.skip(part)
         except StopPagingSignal:
             return
         except IcetapError as error:
@@ -326,16 +334,9 @@ class RestStream(Declaration, Stream):
         if self.selected:
             self.output = RecordOutput(self, self.rest_tap.messages)
         if self.incremental is not None and self.replication_method == "INCREMENTAL":
-            self._progress = Progress(
-                self.incremental,
-                stream=self.label,
-                shown_as=str(self.replication_key),
-                bookmark=start,
-                now=local_now(),
-                formats=self.cursor_formats(),
-                initial=render(self.incremental.initial, {"config": self.config}),
-                lookback_seconds=lookback_of(self),
-            )
+            self._progress = progress_from(self, self.incremental, start)
+            if self.bookmark_by_parent:
+                self._parents = ParentBookmarks(self, self.incremental, start)
         elif not self.follow_parent:
             version = self.bookmark().get("version")
             known = int(version) if isinstance(version, int | float | Decimal) else 0
@@ -393,7 +394,7 @@ class RestStream(Declaration, Stream):
                 self.output.write(self.renamed(page.records), version=self.version)
                 self.rest_tap.tell_progress(self)
             self._emit_children(page)
-            if page.bookmark and self.parent is None:
+            if page.bookmark and (self.parent is None or self._parents is not None):
                 self._keep(page.bookmark)
             elif page.is_news and self.selected and self.set_bookmark(self._last_bookmark or self._found()):
                 self.rest_tap.write_state()
@@ -460,6 +461,8 @@ class RestStream(Declaration, Stream):
         if self.output is not None:
             self.output.announce()
             last = self._last_bookmark or (self.progress.bookmark() if self.progress else {})
+            if self._parents is not None:
+                last = self._parents.bookmark(is_end=True)
             if self.progress is None and self.version is not None:
                 last = {**last, "version": self.version}
                 if self.is_complete:

@@ -461,6 +461,8 @@ def starting_bookmark(stream: RestStream) -> dict[str, Any]:
             return {}
         found.append(child.bookmark().get("parent") or {})
         waiting += child.children_to_read
+    if len(found) == 1:
+        return found[0]
     if not all("replication_key_value" in bookmark for bookmark in found):
         return {}
     return stream.earliest(found)

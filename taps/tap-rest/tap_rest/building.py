@@ -109,6 +109,7 @@ def _stream_type(definition: Definition, name: str, stream: Mapping[str, Any]) -
         "parent": stream.get("parent_stream"),
         "child_context": stream.get("child_context") or {},
         "follow_parent": stream.get("follow_parent", False),
+        "bookmark_by_parent": stream.get("state") == "per_parent",
         "partition_by": stream.get("partitions") or {},
         "properties": properties(definition, name, stream.get("schema")),
         "schema_policy": stream.get("schema_policy"),

@@ -143,6 +143,7 @@ class _Linter:
         yield from self._body(top, stream)
         yield from self._partitions(top, stream)
         yield from self._parent(top, name, stream)
+        yield from self._state(top, stream)
         yield from self._columns(top, name, stream)
         if stream.get("auth"):
             yield from self._auth((*top, "auth"), stream["auth"])
@@ -260,6 +261,26 @@ class _Linter:
         elif not self._definition.streams[parent].get("child_context"):
             yield Finding(
                 where, f"the parent '{parent}' has no `child_context`, so its children know nothing of it."
+            )
+
+    def _state(self, top: Position, stream: Mapping[str, Any]) -> Iterator[Finding]:
+        if stream.get("state") != "per_parent":
+            return
+        where = (*top, "state")
+        if "incremental" not in stream:
+            yield Finding(
+                where, "`state: per_parent` is about bookmarks, and only `incremental` streams have some."
+            )
+        if not stream.get("parent_stream") and not stream.get("partitions"):
+            yield Finding(
+                where,
+                "`state: per_parent` keeps a bookmark for each parent or partition, and the stream has neither.",
+            )
+        if not stream.get("primary_key"):
+            yield Finding(
+                where,
+                "`state: per_parent` asks for the records at each bookmark again, and without `primary_key` nothing tells "
+                "them apart.",
             )
 
     def _columns(self, top: Position, name: str, stream: Mapping[str, Any]) -> Iterator[Finding]:
