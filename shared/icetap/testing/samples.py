@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     from icetap.connectors import Connector
@@ -49,6 +50,12 @@ class Sample:
 
     requests: tuple[int, int] | None = None
     """For taps of APIs: how many requests a first run makes, and a second one when nothing has changed."""
+
+    page_traps: Mapping[str, Callable[[], AbstractContextManager[Mapping[str, Any]]]] = field(
+        default_factory=dict
+    )
+    """For taps of APIs, by the names in `icetap.testing.api.PAGE_TRAPS`: sets one, and gives the settings with which
+    streams are read by pages."""
 
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Singer metadata for a stream, such as `{"orders": {"replication-method": "INCREMENTAL", …}}`."""

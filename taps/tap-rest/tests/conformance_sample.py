@@ -1,10 +1,13 @@
 """A small shop's API and its connector for the conformance suite; see `icetap.testing.samples`."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from icetap.testing.api import Call, FakeApi, Reply, Table
+from icetap.testing.api import PAGE_TRAPS, Call, FakeApi, Reply, Table
 from icetap.testing.api.tables import by_cursor
 from icetap.testing.samples import Sample
 from icetap.testing.subject import SECRET_CANARY
@@ -63,6 +66,11 @@ class Shop:
 
     def __init__(self, *, rows: int, canary: str) -> None:
         self.api = FakeApi()
+        self.page_limit = ORDERS_PAGE
+        self.fault = ""
+        """What is wrong with pages, as in `icetap.testing.api.PAGE_TRAPS`; cursors are wrong once."""
+
+        self._spoilt: set[str] = set()
         self.orders = Table(
             (
                 {
@@ -93,26 +101,55 @@ class Shop:
         return checked
 
     def list_orders(self, call: Call) -> object:
-        size, page = int(call.param("per_page")), int(call.param("page"))
-        return {
-            "data": self.orders.page(page, size, self.orders.since(call, param="since", field="updated_at"))
-        }
+        size, page = min(int(call.param("per_page")), self.page_limit), int(call.param("page"))
+        rows = self.orders.rows(self.orders.since(call, param="since", field="updated_at"))
+        if self.fault == "an empty page in the middle":
+            page -= page > 2
+            rows = [] if self._spoils("orders", call, self.fault) else rows
+        step = size - (self.fault == "rows that move")
+        return {"data": rows[(page - 1) * step :][:size]}
 
     def list_customers(self, call: Call) -> object:
-        rows, more = by_cursor(
-            self.customers.rows(), after=call.param("after") or None, size=int(call.param("limit"))
-        )
+        after, size = call.param("after") or None, int(call.param("limit"))
+        if self._spoils("customers", call, "an expired cursor"):
+            return Reply({"error": {"message": "the cursor has expired"}}, status=400)
+        if self._spoils("customers", call, "an empty page in the middle"):
+            return {"items": [], "has_more": True}
+        rows, more = by_cursor(self.customers.rows(), after=after, size=size)
+        if after and self.fault == "rows that move":
+            rows = [self.customers.records[after], *rows]
         return {"items": rows, "has_more": more}
 
     def list_notes(self, call: Call) -> object:
         """Two pages of one note each; the last customer has none."""
-        customer = call.groups["id"]
+        customer, page = call.groups["id"], call.param("page")
         if customer == "c4":
             return {"notes": []}
-        if call.param("page") == "2":
-            return {"notes": [{"id": 2, "text": "second"}]}
-        link = f'<{self.api.url}{call.path}?page=2>; rel="next"'
-        return Reply({"notes": [{"id": 1, "text": "first"}]}, headers={"Link": link})
+        if self._spoils("notes", call, "an expired cursor"):
+            return Reply({"error": {"message": "the page has expired"}}, status=410)
+        first, second = {"id": 1, "text": "first"}, {"id": 2, "text": "second"}
+        if page == "2":
+            return {"notes": [first, second] if self.fault == "rows that move" else [second]}
+        is_empty = self.fault == "an empty page in the middle" and not page
+        link = f'<{self.api.url}{call.path}?page={1 if is_empty else 2}>; rel="next"'
+        return Reply({"notes": [] if is_empty else [first]}, headers={"Link": link})
+
+    def _spoils(self, stream: str, call: Call, fault: str) -> bool:
+        """Whether this fault is set, and this is the stream's first page after the first."""
+        is_later = call.param("after") or call.param("page") == "2"
+        if self.fault != fault or not is_later or stream in self._spoilt:
+            return False
+        self._spoilt.add(stream)
+        return True
+
+    @contextmanager
+    def page_trap(self, name: str) -> Iterator[dict[str, object]]:
+        """Let something be wrong with pages, which are small."""
+        self.page_limit, self.fault, self._spoilt = 20, name, set()
+        try:
+            yield {}
+        finally:
+            self.page_limit, self.fault = ORDERS_PAGE, ""
 
 
 def at(seconds: int) -> str:
@@ -137,6 +174,7 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         rows={"orders": rows, "customers": 5, "notes": 8},
         incremental=["orders"],
         api=shop.api,
+        page_traps={name: partial(shop.page_trap, name) for name in PAGE_TRAPS},
         requests=(math.ceil(rows / ORDERS_PAGE) + 1 + others, 2 + others),
     )
 

@@ -3,16 +3,17 @@
 import json
 import re
 from bisect import bisect_right
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
 import msgspec
 
-from icetap.testing.api import Call, FakeApi, Reply, Unrest
+from icetap.testing.api import PAGE_TRAPS, Call, FakeApi, Reply, Unrest
 from icetap.testing.samples import Sample
 from icetap.testing.subject import SECRET_CANARY
 
@@ -165,7 +166,8 @@ class Shop:
     """The shop's objects, both of its APIs, and another server that hands out the files of bulk operations."""
 
     def __init__(self):
-        self.api, self.files = FakeApi(), FakeApi()
+        self.api = FakeApi()
+        self.files = FakeApi(traps_of=self.api)
         self.roots = {
             name: []
             for name in (
@@ -192,6 +194,11 @@ class Shop:
         """Whether bulk operations stay as they are."""
 
         self.cancelled = []
+        self.page_limit = 250
+        self.fault = ""
+        """What is wrong with pages, as in `icetap.testing.api.PAGE_TRAPS`."""
+
+        self._spoilt = set()
         self.api.route("POST", "/admin/api/{version}/graphql.json", self.graphql)
         self.api.route(
             "POST",
@@ -235,7 +242,25 @@ class Shop:
             return "THROTTLED"
         if name in self.denied:
             return "ACCESS_DENIED"
+        if arguments.get("after") and self.spoils("an expired cursor", name):
+            return "BAD_REQUEST"
         return "MAX_COST_EXCEEDED" if (arguments.get("first") or 0) > self.max_first else None
+
+    def spoils(self, fault, what):
+        """Whether this fault is set, and has not befallen this yet."""
+        if self.fault != fault or what in self._spoilt:
+            return False
+        self._spoilt.add(what)
+        return True
+
+    @contextmanager
+    def page_trap(self, name):
+        """Let something be wrong with pages, which are small."""
+        self.page_limit, self.fault, self._spoilt = 2, name, set()
+        try:
+            yield {"bulk_operations": "never"}
+        finally:
+            self.page_limit, self.fault = 250, ""
 
     def answer(self, name, arguments, selection):
         if name == "currentAppInstallation":
@@ -278,8 +303,11 @@ class Shop:
     def connection(self, rows, arguments, selection, *, keys=None):
         """A page; its cursor holds what its last row is sorted by, so that rows may come and go."""
         keys = [by_number(row) for row in rows] if keys is None else keys
-        first = bisect_right(keys, json.loads(arguments["after"])) if arguments.get("after") else 0
-        page = rows[first : first + arguments["first"]]
+        after = arguments.get("after")
+        if after and self.spoils("an empty page in the middle", f"{selection} {after.strip()}"):
+            return {"nodes": [], "pageInfo": {"hasNextPage": True, "endCursor": f"{after} "}}
+        first = bisect_right(keys, json.loads(after)) - (self.fault == "rows that move") if after else 0
+        page = rows[first : first + min(arguments["first"], self.page_limit)]
         more = len(rows) > first + len(page)
         inner = next(inner for name, _, inner in selection if name == "nodes")
         cursor = json.dumps(keys[first + len(page) - 1]) if page and not self.null_cursor else None
@@ -539,7 +567,7 @@ WHOLE_ORDERS = 1000
 
 
 def make(folder: Path, *, rows: int, canary: str) -> Sample:
-    """Orders with their lines and sales; some products; and one object of every other kind."""
+    """Orders with their lines and sales; some products, and some objects of every other kind."""
     shop = _SHOPS[folder] = Shop()
     step = HOUR / max(rows, 1)
     whole = min(rows, WHOLE_ORDERS)
@@ -554,11 +582,12 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         for i in range(rows)
     ]
     shop.roots["products"] = [product(1 + i, seconds=i) for i in range(3)]
-    one_of_each(shop)
+    some_of_each(shop)
     return Sample(
         config=settings(shop, page_size=250),
         rows={
-            **dict.fromkeys(SINGLE, 1),
+            **dict.fromkeys(OTHERS, OF_EACH),
+            "shop": 1,
             "orders": rows,
             "order_line_items": rows + whole,
             "order_transactions": whole,
@@ -567,52 +596,53 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         },
         incremental=["orders", "products"],
         api=shop.api,
+        page_traps={name: partial(shop.page_trap, name) for name in PAGE_TRAPS},
         # Scopes; 19 streams by bulk operations; refunds and fulfillments by pages of orders; locations and the shop.
         # Then: scopes; 19 streams by one page; three of them look for deletions; what cannot be filtered as before.
         requests=(1 + 19 * 3 + 2 * max(1, -(-rows // 250)) + 2, 1 + 19 + 3 + 2 * 3 + 2),
     )
 
 
-SINGLE = (
-    *(
-        "order_refunds",
-        "fulfillments",
-        "draft_orders",
-        "abandoned_checkouts",
-        "customers",
-        "product_variants",
-    ),
-    *("collections", "collection_products", "inventory_items", "inventory_levels", "variant_metafields"),
-    *("order_metafields", "customer_metafields", "collection_metafields", "events", "deleted_records"),
-    *("locations", "shop"),
+OF_EACH = 3
+OTHERS = (
+    *("order_refunds", "fulfillments", "draft_orders", "abandoned_checkouts", "customers"),
+    *("product_variants", "collections", "collection_products", "inventory_items", "inventory_levels"),
+    *("variant_metafields", "order_metafields", "customer_metafields", "collection_metafields"),
+    *("events", "deleted_records", "locations"),
 )
 
 
-def one_of_each(shop):
-    """Give the first order everything that an order may have, and the shop one object of every other kind."""
+def some_of_each(shop):
+    """Give the first order some of everything that an order may have, and the shop some objects of every other kind."""
     times = {"createdAt": at(0), "updatedAt": at(0)}
 
-    def one(kind, **more):
-        return {"id": gid(kind, 1), **times, **more}
+    def some(kind, **more):
+        return [{"id": gid(kind, number), **times, **more} for number in range(1, 1 + OF_EACH)]
 
     shop.roots["orders"][0] |= {
-        "refunds": [one("Refund", refundLineItems=[{"id": gid("RefundLineItem", 1), "quantity": 1}])],
-        "fulfillments": [one("Fulfillment", fulfillmentLineItems=[])],
-        "metafields": [one("Metafield", key="gift")],
+        "refunds": some("Refund", refundLineItems=[{"id": gid("RefundLineItem", 1), "quantity": 1}]),
+        "fulfillments": some("Fulfillment", fulfillmentLineItems=[]),
+        "metafields": some("Metafield", key="gift"),
     }
-    owned = {"metafields": [one("Metafield", key="care")]}
-    level = one("InventoryLevel", location={"id": gid("Location", 1)}, item={"id": gid("InventoryItem", 1)})
+    levels = [
+        {**level, "location": {"id": gid("Location", place)}, "item": {"id": gid("InventoryItem", 1)}}
+        for place, level in enumerate(some("InventoryLevel"), 1)
+    ]
     subject = {"subjectId": gid("Product", 9), "subjectType": "PRODUCT"}
     shop.roots |= {
-        "draftOrders": [one("DraftOrder")],
-        "abandonedCheckouts": [one("AbandonedCheckout")],
-        "customers": [one("Customer", amountSpent={"amount": "12.50", "currencyCode": "EUR"}, **owned)],
-        "productVariants": [one("ProductVariant", price="60.25", **owned)],
-        "collections": [one("Collection", products=[{"id": gid("Product", 1)}], **owned)],
-        "inventoryItems": [one("InventoryItem", inventoryLevels=[level])],
-        "locations": [one("Location", name="Porto", isActive=True)],
-        "events": [one("BasicEvent", action="destroy", **subject)],
+        "draftOrders": some("DraftOrder"),
+        "abandonedCheckouts": some("AbandonedCheckout"),
+        "customers": some("Customer", amountSpent={"amount": "12.50", "currencyCode": "EUR"}, metafields=[]),
+        "productVariants": some("ProductVariant", price="60.25", metafields=[]),
+        "collections": some("Collection", products=[], metafields=[]),
+        "inventoryItems": some("InventoryItem", inventoryLevels=[]),
+        "locations": some("Location", name="Porto", isActive=True),
+        "events": some("BasicEvent", action="destroy", **subject),
     }
+    for root in ("customers", "productVariants", "collections"):
+        shop.roots[root][0]["metafields"] = some("Metafield", key="care")
+    shop.roots["collections"][0]["products"] = some("Product")
+    shop.roots["inventoryItems"][0]["inventoryLevels"] = levels
 
 
 def settings(shop, **more):

@@ -6,16 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from icetap.rest import PassingFaultError
-from icetap.rest.client import RestartPagingSignal
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from icetap.rest import Part
     from tap_stripe.stream import StripeStream
-
-MAX_RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +42,18 @@ def read_events(stream: StripeStream, window: tuple[datetime, datetime], part: P
     """
     first, last = (int(moment.timestamp()) for moment in window)
     params = {"created[gte]": first, "created[lt]": last, "types[]": list(stream.events)}
-    for _ in range(MAX_RESTARTS):
+
+    def read() -> dict[str, Told]:
         found: dict[str, Told] = {}
-        try:
-            for events in stream.listed("/v1/events", params, part):
-                for event in events:
-                    told = _told(stream, event)
-                    # Newest first; what is deleted stays so, whatever else happened in that second.
-                    if told is not None and (told.is_deleted or told.object_id not in found):
-                        found[told.object_id] = told
-        except RestartPagingSignal:
-            continue
+        for events in stream.listed("/v1/events", params, part):
+            for event in events:
+                told = _told(stream, event)
+                # Newest first; what is deleted stays so, whatever else happened in that second.
+                if told is not None and (told.is_deleted or told.object_id not in found):
+                    found[told.object_id] = told
         return found
-    raise PassingFaultError(
-        f"{stream.label}: the list of events changed {MAX_RESTARTS} times while it was read"
-    )
+
+    return stream.anew(read)
 
 
 def _told(stream: StripeStream, event: Mapping[str, Any]) -> Told | None:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import override
 
-from icetap.rest import CursorPaging, JSONPath, Next, Request, RestStream, Size, load_properties, query
+from icetap.rest import (
+    CursorPaging,
+    JSONPath,
+    Next,
+    PassingFaultError,
+    Request,
+    RestStream,
+    Size,
+    load_properties,
+    query,
+)
+from icetap.rest.client import RestartPagingSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from singer_sdk.helpers.types import Context, Record
 
     from icetap.rest import Answer, Part, RecordPage
     from tap_stripe.tap import TapStripe
 
+T = TypeVar("T")
+
 ACCOUNT_ID = "account_id"
 LISTS = "_lists"
 """Under this name, children find the lists that their parent's record holds."""
 
+MAX_RESTARTS = 3
 PAGE_RECORDS = 100
 PAGING = CursorPaging(
     token=query("starting_after"),
@@ -125,6 +141,20 @@ class StripeObjects(RestStream):
             yield records
             goes_on = walk.advance(answer, records)
 
+    def anew(self, read: Callable[[], T]) -> T:
+        """Return what `read` does, which begins anew when a list changes so that its cursor is no longer good.
+
+        Raises:
+            PassingFaultError: When that happens again and again.
+        """
+        for _ in range(MAX_RESTARTS):
+            with suppress(RestartPagingSignal):
+                return read()
+        raise PassingFaultError(f"{self.label}: a list changed {MAX_RESTARTS} times while it was read")
+
+    def _whole(self, path: str, params: Mapping[str, Any], part: Part) -> list[Any]:
+        return [each for page in self.listed(path, params, part) for each in page]
+
     # --- records ------------------------------------------------------------------------------------
 
     @override
@@ -146,8 +176,9 @@ class StripeObjects(RestStream):
             found = value.get(name)
             if isinstance(found, dict) and found.get("has_more") and found.get("url"):
                 address = urlsplit(found["url"])
-                pages = self.listed(address.path, dict(parse_qsl(address.query)), part)
-                value[name] = {**found, "data": [each for page in pages for each in page], "has_more": False}
+                params = dict(parse_qsl(address.query))
+                whole = self.anew(partial(self._whole, address.path, params, part))
+                value[name] = {**found, "data": whole, "has_more": False}
         for name, path in self._fillings:
             if value.get(name) is None and (inner := path.first(value)) is not None:
                 value[name] = inner

@@ -1,16 +1,20 @@
 """A fake in Stripe's shape: lists newest first, events for 30 days, lists inside of objects cut after ten."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from icetap.testing.api import Call, FakeApi, Reply, Unrest
+from icetap.testing.api import PAGE_TRAPS, Call, FakeApi, Reply, Unrest
 from icetap.testing.samples import Sample
 from icetap.testing.subject import SECRET_CANARY
 
 OWN = "acct_own"
 KEPT_SECONDS = 30 * 86400
 EMBEDDED = 10
+SMALL_PAGE = 2
 START = 1_767_225_600
 """2026-01-01T00:00:00Z."""
 
@@ -75,6 +79,12 @@ class FakeStripe:
 
         self.page_limit = 100
         """No page has more than this, whatever is asked for."""
+
+        self.embedded = EMBEDDED
+        self.fault = ""
+        """What is wrong with pages, as in `icetap.testing.api.PAGE_TRAPS`."""
+
+        self._expired: set[str] = set()
 
         self._events = 0
         self._found: dict[tuple, tuple[list[dict], dict[str, int]]] = {}
@@ -149,9 +159,9 @@ class FakeStripe:
         self.children[key] = found
         embedded = {
             "object": "list",
-            "has_more": count > EMBEDDED,
+            "has_more": count > self.embedded,
             "url": path.format(key),
-            "data": found[:EMBEDDED],
+            "data": found[: self.embedded],
         }
         self.put(kind, key, account=account, **{name: embedded})
 
@@ -215,18 +225,35 @@ class FakeStripe:
         begin = 0
         if after := call.param("starting_after"):
             places = _places(found) if places is None else places
-            if after not in places:
+            if after not in places or self._expires(call):
                 raise RefusalError(
                     400, f"No such object: '{after}'", code="resource_missing", param="starting_after"
                 )
-            begin = places[after] + 1
+            begin = places[after] + 1 - (self.fault == "rows that move")
         page = found[begin : begin + size]
+        is_empty = bool(begin) and self.fault == "an empty page in the middle"
         return {
             "object": "list",
             "url": call.path,
-            "has_more": begin + size < len(found),
-            "data": [_shown(one) for one in page],
+            "has_more": is_empty or begin + size < len(found),
+            "data": [] if is_empty else [_shown(one) for one in page],
         }
+
+    def _expires(self, call: Call) -> bool:
+        """Whether a cursor does not hold; the first one of each list."""
+        if self.fault != "an expired cursor" or call.path in self._expired:
+            return False
+        self._expired.add(call.path)
+        return True
+
+    @contextmanager
+    def page_trap(self, name: str) -> Iterator[dict[str, object]]:
+        """Let something be wrong with pages, which are small."""
+        self.page_limit, self.fault, self._expired = SMALL_PAGE, name, set()
+        try:
+            yield {}
+        finally:
+            self.page_limit, self.fault = 100, ""
 
     def _retrieve(self, kind: str, call: Call) -> object:
         found = self._objects(kind, call).get(call.groups["id"])
@@ -241,7 +268,8 @@ class FakeStripe:
     def _session_lines(self, call: Call) -> object:
         if call.groups["id"] == "cs_old":
             raise RefusalError(404, "This session is too old", code="resource_missing")
-        return self._paged([{"id": "li_1", "object": "item", "amount_total": 5}], call=call)
+        found = [{"id": f"li_{number}", "object": "item", "amount_total": 5} for number in range(3)]
+        return self._paged(found, call=call)
 
 
 def _shown(one: dict) -> dict:
@@ -327,11 +355,11 @@ class MovingAccount:
 
 
 _FAKES: dict[Path, FakeStripe] = {}
-OTHERS = 2
+OTHERS = 3
 
 
 def make(folder: Path, *, rows: int, canary: str) -> Sample:
-    """Charges, and two of each other kind of object; nothing happened since."""
+    """Charges, and three of each other kind of object; nothing happened since."""
     fake = _FAKES[folder] = FakeStripe()
     for number in range(rows):
         fake.put(
@@ -347,6 +375,7 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
     for kind in PATHS:
         for number in range(OTHERS if kind not in {"charge", "event"} else 0):
             fake.put(kind, f"{kind}_{number}", created=START + number)
+    fake.embedded = SMALL_PAGE
     for kind in CHILD_LISTS:
         for number in range(OTHERS):
             fake.give_children(kind, f"{kind}_{number}", 3)
@@ -356,6 +385,7 @@ def make(folder: Path, *, rows: int, canary: str) -> Sample:
         incremental=["charges", "customers", "products"],
         api=fake.api,
         requests=_requests(rows),
+        page_traps={name: partial(fake.page_trap, name) for name in PAGE_TRAPS},
     )
 
 
@@ -378,17 +408,17 @@ def _rows(charges: int) -> dict[str, int]:
         "charges": charges,
         "events": 0,
         **dict.fromkeys(lists, OTHERS * 3),
-        "checkout_session_line_items": OTHERS,
+        "checkout_session_line_items": OTHERS * 3,
         "payout_balance_transactions": OTHERS * OTHERS,
     }
 
 
 def _requests(charges: int) -> tuple[int, int]:
-    """A list each and one for each parent without embedded children; then the events, and the list of new objects."""
+    """A list each, and one for the children of each parent; then the events, and the list of new objects."""
     without_events = ("balance_transactions", "files", "events")
     full = ("shipping_rates", "file_links")
     streams = len(PATHS)
-    first = streams - 1 + max(1, math.ceil(charges / 100)) + 2 * OTHERS
+    first = streams - 1 + max(1, math.ceil(charges / 100)) + (2 + len(CHILD_LISTS)) * OTHERS
     return first, 2 * (streams - len(without_events) - len(full)) + len(without_events) + len(full)
 
 

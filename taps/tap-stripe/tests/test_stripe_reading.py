@@ -277,7 +277,7 @@ def test_children_that_stripe_has_forgotten_are_counted_and_skipped(account):
 
     done = account.read("checkout_session_line_items").good()
 
-    assert [one["checkout_session"] for one in done.records("checkout_session_line_items")] == ["cs_new"]
+    assert {one["checkout_session"] for one in done.records("checkout_session_line_items")} == {"cs_new"}
     assert "1 parts skipped" in done.log
 
 

@@ -7,10 +7,11 @@
 from icetap.testing.api.moving import MovingSource
 from icetap.testing.api.server import Call, FakeApi, Reply
 from icetap.testing.api.tables import Table
-from icetap.testing.api.traps import TRAPS, Trap
+from icetap.testing.api.traps import PAGE_TRAPS, TRAPS, Trap
 from icetap.testing.api.unrest import Loaded, Unrest, followed
 
 __all__ = [
+    "PAGE_TRAPS",
     "TRAPS",
     "Call",
     "FakeApi",

@@ -90,9 +90,13 @@ class FakeApi:
     Args:
         skew: How far the server's clock is ahead of the real one.
         latency: Seconds that every answer takes.
+        traps_of: Another server whose traps are set here too.
     """
 
-    def __init__(self, *, skew: timedelta = timedelta(), latency: float = 0.0) -> None:
+    def __init__(
+        self, *, skew: timedelta = timedelta(), latency: float = 0.0, traps_of: FakeApi | None = None
+    ) -> None:
+        self._traps_of = traps_of
         self.skew = skew
         self.latency = latency
         self.calls: list[Call] = []
@@ -144,7 +148,7 @@ class FakeApi:
         with self._lock:
             self.calls.append(call)
             number = len(self.calls)
-            trap = self.trap
+            trap = self.trap or (self._traps_of.trap if self._traps_of else None)
             spoiled = trap.before(self, call, number) if trap else None
             reply = spoiled or self._reply(call)
             return trap.after(self, call, reply, number) if trap and spoiled is None else reply
