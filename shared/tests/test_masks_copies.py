@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 
 import pytest
 from singer_sdk import Stream
@@ -122,6 +123,17 @@ def test_the_words_of_an_api_are_told_without_masks_alone(api, status):
     assert f"'{EMAIL} is blocked'" in str(open_.error)
     assert EMAIL not in f"{masked.error} {masked.log}"
     assert "its words are not told" in str(masked.error)
+
+
+@pytest.mark.parametrize(("masks", "is_kept"), [({}, True), ({"*": {"*": "keep"}}, False)])
+def test_answers_that_masks_would_hide_are_kept_in_no_folder(api, tmp_path, monkeypatch, masks, is_kept):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tap = family()(config={"base_url": api.url, "masks": masks})
+
+    tap.keep_answers(60)
+    tap.preview("people", sql=None, limit=1)
+
+    assert any(path.is_file() for path in tmp_path.rglob("*")) is is_kept
 
 
 # --- streams of the SDK -----------------------------------------------------------------------------

@@ -1,10 +1,9 @@
 """Where a server is and how to sign in: one of two ways, a password of its own for each connection."""
 
 import logging
-import os
 import stat
 import sys
-from pathlib import Path
+import tempfile
 
 import pytest
 
@@ -152,13 +151,14 @@ def test_pem_text_becomes_a_file_for_its_owner_alone(text):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_pem_files_of_texts_are_removed_at_the_end_of_the_program():
-    code = f"from icetap.sql.tls import pem_file; print(pem_file({PEM!r}, setting='x'))"
+def test_pem_texts_are_in_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    path = os.popen(f'{sys.executable} -c "{code}"').read().strip()
+    path = pem_file(PEM, setting="x")
 
-    assert path.endswith(".pem")
-    assert not Path(path).exists()
+    assert path.is_file()
+    assert [path.read_text(), path.read_text()] == [PEM, PEM]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pem_file_is_taken_as_it_is(tmp_path):
@@ -174,3 +174,12 @@ def test_a_missing_pem_file_is_refused_without_its_text():
         pem_file("MIIB-not-a-path", setting="ssl_key")
 
     assert "MIIB" not in str(error.value)
+
+
+def test_a_password_command_does_not_get_the_keys_of_the_store(monkeypatch):
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY", "canary-of-a-key")
+    monkeypatch.setenv("CONNECTOR_ENCRYPTION_KEY_FILE", "/canary/key")
+
+    program = "sh -c 'echo pa55$CONNECTOR_ENCRYPTION_KEY$CONNECTOR_ENCRYPTION_KEY_FILE'"
+
+    assert address(host="h", password_command=program).password() == "pa55"

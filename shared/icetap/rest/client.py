@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -34,6 +33,7 @@ from icetap.rest.limits import Rate, RateLimiter
 from icetap.rest.rules import ErrorRule, RetryPolicy, exhausted_seconds, verdict
 from icetap.rest.templates import as_text
 from icetap.secrets.redaction import REDACTOR, server_words
+from icetap.secrets.scratch import encrypted_file
 from icetap.waiting import wait
 
 if TYPE_CHECKING:
@@ -421,7 +421,7 @@ class Client:
         answer_format: Format | None = None,
         told: Callable[[Answer], None] = lambda _: None,
     ) -> IO[bytes]:
-        """Return a body of any size as a file that is gone when it is closed; holds 1 MiB of it in memory.
+        """Return a body of any size as an encrypted file that is gone when it is closed; holds 1 MiB of it in memory.
 
         The file is whole: an answer that is cut off is asked for again. `request.is_signed = False` for signed URLs of
         another host, which must not see the credentials.
@@ -455,7 +455,7 @@ class Client:
             self._wait(request, answer, rule=rule, attempt=attempt, why=why)
 
     def _saved(self, response: requests.Response) -> IO[bytes]:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 -- the caller closes it
+        file = encrypted_file()
         try:
             for chunk in response.iter_content(CHUNK_BYTES):
                 self.check()

@@ -434,7 +434,9 @@ class RestTap(RecordTap):
                         yield from output.shown(record)
 
     def keep_answers(self, seconds: float) -> None:
-        """Keep answers for a while, so that a preview which is looked at again asks nobody."""
+        """Keep answers for a while, so that a preview which is looked at again asks nobody; none that masks hide."""
+        if self.masks.is_given:
+            return
         self.client.cache = AnswerCache(seconds, scope=f"{self.url()} {sorted(self.config.items(), key=str)}")
 
 

@@ -101,6 +101,13 @@ def read_keys(environ: Mapping[str, str] | None = None) -> Keys:
     return Keys(texts, source)
 
 
+def environment_without_keys() -> dict[str, str]:
+    """Return this process's variables for a program of somebody else's, which has no need of the store's keys."""
+    return {
+        name: value for name, value in os.environ.items() if name not in {KEYS_VARIABLE, KEYS_FILE_VARIABLE}
+    }
+
+
 def _is_key(text: str) -> bool:
     try:
         return len(base64.urlsafe_b64decode(text.encode())) == KEY_BYTES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import ctypes
 import dataclasses
 import json
 import logging
@@ -120,6 +121,7 @@ def _forms(secret: str) -> Iterable[str]:
                 yield form.replace("+", "-").replace("/", "_")
 
 
+_PR_SET_DUMPABLE = 4
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _CREDENTIAL = re.compile(r"passw|secret|token|key|credential|auth|signature", re.IGNORECASE)
 
@@ -286,8 +288,7 @@ def install() -> None:
     Called after logging is configured; calling it again covers handlers that came since. A process that crashes
     leaves no image of its memory behind.
     """
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _leave_no_core()
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     handlers = {handler for logger in loggers for handler in logger.handlers}
     if logging.lastResort is not None:
@@ -299,6 +300,19 @@ def install() -> None:
         sys.excepthook = _excepthook
     threading.excepthook = _thread_excepthook
     sys.unraisablehook = _unraisablehook
+
+
+def _leave_no_core() -> None:
+    """Let no image of this process's memory be written when it crashes, nor be read by others of the same user.
+
+    A handler of core dumps may disregard the limit; a process that is not dumpable it never sees. `exec` ends that:
+    children are dumpable. https://man7.org/linux/man-pages/man5/core.5.html (read 2026-11-21)
+    """
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def traceback_without_messages(error: BaseException) -> str:

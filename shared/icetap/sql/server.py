@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from icetap.errors import ConfigurationError
+from icetap.secrets.keys import environment_without_keys
 from icetap.secrets.redaction import REDACTOR
 from icetap.sql.tunnel import SSH_TUNNEL_SETTING, SshTunnel, Tunnel
 
@@ -289,7 +290,12 @@ def _answer_of(command: Sequence[str]) -> str:
     what = f"setting 'password_command': the program '{command[0]}'"
     try:
         ended = subprocess.run(  # noqa: S603 - the owner's own program, without a shell
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_SECONDS, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+            env=environment_without_keys(),
         )
     except OSError as error:
         raise ConfigurationError(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import tempfile
 from pathlib import Path
 
 from icetap.errors import ConfigurationError
+from icetap.secrets.scratch import file_of
 
 _PEM = "-----BEGIN "
 
@@ -15,7 +13,7 @@ _PEM = "-----BEGIN "
 def pem_file(value: str, *, setting: str) -> Path:
     r"""Return the file of a certificate or key.
 
-    Text goes to a file of mode 0600 in the system's temporary folder, which is removed when the program ends.
+    Text goes to a file in memory, of mode 0600, which ends with the program.
     Such texts lose their line ends in many a configuration: `\n` stands for one as well.
 
     Args:
@@ -32,11 +30,7 @@ def pem_file(value: str, *, setting: str) -> Path:
                 f"setting '{setting}': there is no such file, and it is no PEM text ('{_PEM}…') either"
             )
         return path.absolute()
-    descriptor, name = tempfile.mkstemp(prefix="icetap-", suffix=".pem")  # of mode 0600
-    atexit.register(_remove, name)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(value.replace("\\n", "\n").strip() + "\n")
-    return Path(name)
+    return file_of(value.replace("\\n", "\n").strip() + "\n", name="pem")
 
 
 def pem_text(value: str, *, setting: str) -> str:
@@ -48,7 +42,3 @@ def pem_text(value: str, *, setting: str) -> str:
     if _PEM in value:
         return value.replace("\\n", "\n").strip() + "\n"
     return pem_file(value, setting=setting).read_text(encoding="utf-8")
-
-
-def _remove(name: str) -> None:
-    Path(name).unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import struct
-import tempfile
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from icetap.errors import ConfigurationError, DataError, StateError
+from icetap.secrets.scratch import encrypted_file
 from tap_mysql.log_based import events as event_bodies
 from tap_mysql.log_based import protocol
 from tap_mysql.log_based.positions import Coordinates, MariaGtid, Mark, MySQLGtid
@@ -71,7 +71,7 @@ class Buffer:
 
     def _write(self, part: LoggedRows) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="icetap-transaction-")  # noqa: SIM115 - closed in `close`
+            self._file = encrypted_file()  # no mask has been applied yet
         if not self._tables or self._tables[-1] is not part.table:
             self._tables.append(part.table)
         self._file.write(_FRAME.pack(part.kind, len(self._tables) - 1, len(part.body)) + part.body)
