@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,13 @@ class Field:
     fragment: str | None = None
     """The type on which alone the field exists."""
 
-    @property
+    @cached_property
     def column(self) -> str:
         """The column's name, as REST would write it."""
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower()
         return f"{name}_id" if self.type_name == REFERENCE else name
 
-    @property
+    @cached_property
     def amount_column(self) -> str | None:
         """For sums in two currencies: the column with the amount in the shop's own."""
         return self.column.removesuffix("_set") if self.type_name == "MoneyBag" else None
