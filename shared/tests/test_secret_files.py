@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from icetap.secrets import scratch
-from icetap.secrets.scratch import encrypted_file, file_of
+from icetap.secrets.scratch import encrypted_file, file_for_children, file_of
 
 CANARY = b"canary@example.org"
 
@@ -79,6 +79,19 @@ def test_a_file_in_memory_is_for_its_owner_alone_and_in_no_folder(tmp_path, monk
 
     assert path.read_text() == "text"
     assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_reads_a_file_in_memory_as_often_as_it_likes(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path, descriptor = file_for_children('{"password": "x"}', name="settings")
+
+    done = subprocess.run(
+        ["cat", path, path], pass_fds=[descriptor], capture_output=True, text=True, check=True
+    )
+    os.close(descriptor)
+
+    assert done.stdout == '{"password": "x"}' * 2
     assert list(tmp_path.iterdir()) == []
 
 

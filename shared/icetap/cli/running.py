@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError, IcetapError
+from icetap.secrets.scratch import file_for_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,16 +53,15 @@ def ask_connector(connection: Connection, *arguments: str) -> Any:
 def run_connector(connection: Connection, *arguments: str) -> tuple[int, bytes]:
     """Run a connector once and return (exit code, what it wrote to stdout).
 
-    Its settings go through a file that only this user can read and that is gone afterwards; what it logs goes
-    to this process's stderr as it comes.
+    Its settings go through a file in memory; what it logs goes to this process's stderr as it comes.
 
     Raises:
         ConfigurationError: When the command is not installed.
     """
     executable = find_executable(connection)
-    with _settings_file(connection) as file:
-        command = [str(executable), *(("--config", str(file)) if file else ()), "--config", "ENV", *arguments]
-        done = _run(command, connection)
+    with settings_files(connection) as files:
+        command = [str(executable), *files.options(connection), "--config", "ENV", *arguments]
+        done = _run(command, connection, files=files)
     # A signal's number is negative here; a shell would say 128 + signal.
     return (128 - done.returncode if done.returncode < 0 else done.returncode), done.stdout
 
@@ -98,13 +97,16 @@ def _script_folders(connection: Connection) -> Iterator[Path]:
             yield connection.project.root / ".meltano" / kind / plugin["name"] / "venv" / "bin"
 
 
-def _run(command: Sequence[str], connection: Connection) -> subprocess.CompletedProcess[bytes]:
+def _run(
+    command: Sequence[str], connection: Connection, *, files: SettingsFiles
+) -> subprocess.CompletedProcess[bytes]:
     with subprocess.Popen(  # noqa: S603 -- a connector's command, found by name, without a shell
         command,
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         cwd=connection.folder,
         env=connection.environ,
+        pass_fds=files.descriptors,
     ) as process:
         try:
             stdout, _ = process.communicate()
@@ -115,13 +117,32 @@ def _run(command: Sequence[str], connection: Connection) -> subprocess.Completed
     return subprocess.CompletedProcess(command, process.returncode, stdout)
 
 
+class SettingsFiles:
+    """The settings of connectors as files in memory; nothing of them is left when this process is killed."""
+
+    def __init__(self, *connections: Connection) -> None:
+        self._of = {
+            id(connection): file_for_children(json.dumps(connection.settings, default=str), name="settings")
+            for connection in connections
+        }
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What the connectors have to inherit (`pass_fds`)."""
+        return tuple(descriptor for _, descriptor in self._of.values())
+
+    def options(self, connection: Connection, *, even_empty: bool = False) -> list[str]:
+        """Return the connector's option `--config`; nothing for one without settings, unless that is asked for."""
+        path, _ = self._of[id(connection)]
+        return ["--config", str(path)] if connection.settings or even_empty else []
+
+
 @contextmanager
-def _settings_file(connection: Connection) -> Iterator[Path | None]:
-    if not connection.settings:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="icetap-") as folder:  # mode 0700
-        path = Path(folder) / "config.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(connection.settings, default=str), "utf-8")
-        yield path
+def settings_files(*connections: Connection) -> Iterator[SettingsFiles]:
+    """Make the files of connectors' settings, for as long as they run."""
+    files = SettingsFiles(*connections)
+    try:
+        yield files
+    finally:
+        for descriptor in files.descriptors:
+            os.close(descriptor)

@@ -15,7 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icetap.cli.running import ConnectorFailedError, find_executable, parse_json
+from icetap.cli.running import (
+    ConnectorFailedError,
+    SettingsFiles,
+    find_executable,
+    parse_json,
+    settings_files,
+)
 from icetap.cli.selection import selected_catalog
 from icetap.connectors import find_connectors
 from icetap.errors import IcetapError
@@ -44,27 +50,31 @@ def verify(
         SourceNotReadError: When the tap failed on the way.
         ConnectorFailedError: When the tap could not discover, or the loader not compare.
     """
-    with tempfile.TemporaryDirectory(prefix="icetap-") as folder:  # mode 0700
+    with (
+        tempfile.TemporaryDirectory(prefix="icetap-") as folder,  # mode 0700
+        settings_files(tap, target) as settings,
+    ):
         files = Path(folder)
-        reading = [str(find_executable(tap)), *_config_options(tap, files / "tap.json")]
-        catalog = _catalog_options(tap, reading, streams, files=files)
+        reading = [str(find_executable(tap)), *_config_options(tap, settings)]
+        catalog = _catalog_options(tap, reading, streams, files=files, settings=settings)
         # A tap without a catalog reads all it has; then the loader leaves out what was not asked for.
         chosen = [] if catalog else [part for stream in streams for part in ("--stream", stream)]
-        comparing = [str(find_executable(target)), "verify", *_config_options(target, files / "target.json")]
-        return _run([*reading, *catalog], [*comparing, *chosen, *options], tap=tap, target=target)
+        comparing = [str(find_executable(target)), "verify", *_config_options(target, settings)]
+        return _run(
+            [*reading, *catalog], [*comparing, *chosen, *options], tap=tap, target=target, settings=settings
+        )
 
 
 # --- commands ---------------------------------------------------------------------------------------------
 
 
-def _config_options(connection: Connection, path: Path) -> list[str]:
-    """The settings as a file of this user's own; our own connectors read environment variables too."""
+def _config_options(connection: Connection, settings: SettingsFiles) -> list[str]:
+    """The settings as a file; our own connectors read environment variables too."""
     is_ours = _is_ours(connection)
-    if is_ours and not connection.settings:
-        return ["--config", "ENV"]
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(connection.settings, default=str), "utf-8")
-    return ["--config", str(path), *(("--config", "ENV") if is_ours else ())]
+    return [
+        *settings.options(connection, even_empty=not is_ours),
+        *(("--config", "ENV") if is_ours else ()),
+    ]
 
 
 def _is_ours(connection: Connection) -> bool:
@@ -72,7 +82,7 @@ def _is_ours(connection: Connection) -> bool:
 
 
 def _catalog_options(
-    tap: Connection, reading: Sequence[str], streams: Sequence[str], *, files: Path
+    tap: Connection, reading: Sequence[str], streams: Sequence[str], *, files: Path, settings: SettingsFiles
 ) -> list[str]:
     """Discover and select as Meltano would; nothing for taps without a catalog."""
     plugin = tap.name if tap.project and tap.name in tap.project.plugins("tap") else None
@@ -80,7 +90,7 @@ def _catalog_options(
     declared = [each["capabilities"] for each in chain if each.get("capabilities") is not None]
     if declared and "discover" not in declared[0]:
         return []
-    with _started([*reading, "--discover"], tap, stdin=subprocess.DEVNULL) as process:
+    with _started([*reading, "--discover"], tap, settings=settings, stdin=subprocess.DEVNULL) as process:
         printed, _ = process.communicate()
     if process.returncode != 0:
         raise ConnectorFailedError(f"{tap.command} --discover", _exit_code(process.returncode))
@@ -101,11 +111,18 @@ def _catalog_options(
 
 
 def _run(
-    reading: Sequence[str], comparing: Sequence[str], *, tap: Connection, target: Connection
+    reading: Sequence[str],
+    comparing: Sequence[str],
+    *,
+    tap: Connection,
+    target: Connection,
+    settings: SettingsFiles,
 ) -> tuple[bool, str]:
     with (
-        _started(reading, tap, stdin=subprocess.DEVNULL) as source,
-        _started(comparing, target, stdin=source.stdout, environ=_as_meltano_would(tap)) as comparison,
+        _started(reading, tap, settings=settings, stdin=subprocess.DEVNULL) as source,
+        _started(
+            comparing, target, settings=settings, stdin=source.stdout, environ=_as_meltano_would(tap)
+        ) as comparison,
     ):
         if source.stdout is not None:
             source.stdout.close()  # so that the tap notices when nobody reads any more
@@ -158,7 +175,12 @@ def _settings_as_variables(connection: Connection) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _started(
-    command: Sequence[str], connection: Connection, *, stdin: Any, environ: Mapping[str, str] | None = None
+    command: Sequence[str],
+    connection: Connection,
+    *,
+    settings: SettingsFiles,
+    stdin: Any,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a connector; one that still runs when this process is ended is ended too."""
     with subprocess.Popen(  # noqa: S603 -- a connector's command, found by name, without a shell
@@ -167,6 +189,7 @@ def _started(
         stdout=subprocess.PIPE,
         cwd=connection.folder,
         env={**connection.environ, **_settings_as_variables(connection), **(environ or {})},
+        pass_fds=settings.descriptors,
     ) as process:
         try:
             yield process

@@ -93,6 +93,18 @@ class _Encrypted(io.RawIOBase):
         return self._stream
 
 
+def file_for_children(content: str, *, name: str) -> tuple[Path, int]:
+    """Return the path of a file in memory for processes that inherit its descriptor, and that descriptor.
+
+    Where the system has no such files, it is a temporary one, removed when this process ends.
+    """
+    if not hasattr(os, "memfd_create"):
+        path = file_of(content, name=name)
+        return path, os.open(path, os.O_RDONLY)
+    descriptor = _in_memory(content, name=name)
+    return Path(f"/dev/fd/{descriptor}"), descriptor
+
+
 def file_of(content: str, *, name: str) -> Path:
     """Return the path of a file in memory, for libraries that take nothing else; it ends with the process.
 
@@ -108,8 +120,12 @@ def file_of(content: str, *, name: str) -> Path:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(content)
         return Path(path)
+    return Path(f"/proc/self/fd/{_in_memory(content, name=name)}")
+
+
+def _in_memory(content: str, *, name: str) -> int:
     descriptor = os.memfd_create(f"icetap-{name}")
     os.fchmod(descriptor, 0o600)
     with os.fdopen(os.dup(descriptor), "w", encoding="utf-8") as file:
         file.write(content)
-    return Path(f"/proc/self/fd/{descriptor}")
+    return descriptor
