@@ -97,7 +97,7 @@ class RecordOutput:
         stream = self._stream
         if self._policy == "freeze":
             raise DataError(
-                f"stream '{stream.name}': the API sends {_listed(names)}, which the schema does not have or holds as "
+                f"{stream.label}: the API sends {_listed(names)}, which the schema does not have or holds as "
                 "another type. With 'schema_policy: evolve' the schema grows; 'discard' leaves unknown fields out."
             )
         if self._policy == "discard":
@@ -207,7 +207,7 @@ class RecordOutput:
         """Count a record that is left out, or end the run, as `on_rejected` says."""
         if self._stream.config.get("on_rejected", "fail") != "skip":
             raise DataError(
-                f"stream '{self._stream.name}': a record does not fit: {reason}. Correct the stream's declaration, or "
+                f"{self._stream.label}: a record does not fit: {reason}. Correct the stream's declaration, or "
                 "leave such records out, counted, with 'on_rejected: skip'."
             )
         self.rejected[reason] = self.rejected.get(reason, 0) + 1

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from icetap.rest import dates
 from icetap.rest.failures import UnreadableStreamError
+from icetap.rest.jsonpath import lists_of_objects
 from icetap.rest.templates import render
 
 if TYPE_CHECKING:
     from icetap.rest.incremental import Incremental
+    from icetap.rest.jsonpath import JSONPath
 
 Conversion = str | Sequence[str]
 """`decimal`, or the format (or formats) of a time; see `icetap.rest.dates`."""
@@ -40,6 +42,30 @@ def converted(
                 f"{where}: the field '{name}' holds a value that is not of the format {formats}"
             ) from None
     return changed
+
+
+def refuse_other_place(path: JSONPath, document: Any, values: Sequence[Any], *, keys: Sequence[str]) -> None:
+    """Refuse an answer that has records, but not where they are looked for.
+
+    Args:
+        path: Where they are looked for.
+        document: The answer.
+        values: What is there.
+        keys: Names that a record has; of a record that is the whole answer one of them has to be there.
+
+    Raises:
+        UnreadableStreamError: With the place where the answer has records.
+    """
+    is_whole = len(values) == 1 and values[0] is document
+    is_envelope = is_whole and isinstance(document, dict) and bool(keys) and not set(keys) & set(document)
+    if not is_envelope and (values or path.leads_somewhere(document)):
+        return
+    other = next(iter(lists_of_objects(document)), None)
+    if other is not None:
+        raise UnreadableStreamError(
+            f"the answer has {'no record' if is_envelope else 'nothing'} at '{path.text}', but records at '{other}'. "
+            "Is that where this stream's records are?"
+        )
 
 
 def all_conversions(

@@ -53,9 +53,12 @@ def _renamed(stream: RestStream, properties: Mapping[str, Any]) -> dict[str, Any
 
 def _sample(stream: RestStream) -> list[dict[str, Any]]:
     """Return a page of records; none where the stream alone cannot be read: that is for the run to say."""
+    if stream.is_without_sample:
+        return []
     try:
         return stream.first_page().records
     except IcetapError as error:
+        stream.is_without_sample = True
         stream.rest_tap.refuse_if_all_fail(stream, error)
         stream.logger.warning("Stream %s has no columns yet: %s", stream.name, error)
         return []

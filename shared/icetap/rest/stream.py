@@ -18,15 +18,15 @@ from icetap.errors import ConfigurationError, IcetapError
 from icetap.rest.bookmarks import ParentBookmarks, progress_from
 from icetap.rest.client import StopPagingSignal
 from icetap.rest.declaration import Declaration
-from icetap.rest.failures import SkippedPartError, UnreadableStreamError
+from icetap.rest.failures import SkippedPartError
 from icetap.rest.incremental import SYNC_TIME, Window
 from icetap.rest.jobs import Jobs
-from icetap.rest.jsonpath import JSONPath, lists_of_objects
+from icetap.rest.jsonpath import JSONPath
 from icetap.rest.output import RecordOutput
 from icetap.rest.paging import refuse_truncation
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
-from icetap.rest.records import all_conversions, converted
+from icetap.rest.records import all_conversions, converted, refuse_other_place
 from icetap.rest.request import Asked, Request
 from icetap.rest.restarts import pages
 from icetap.rest.sampling import asked_first_page, known_properties
@@ -73,6 +73,7 @@ class RestStream(Declaration, Stream):
         self.is_inferred = declared is None
         self._known_schema: dict[str, Any] | None = None
         self._first_page: RecordPage | None = None
+        self.is_without_sample = False
         if self.incremental is not None:
             cursor = self.incremental.replication_key or SYNC_TIME
             self.replication_key = self.new_names.get(cursor, cursor)
@@ -190,13 +191,10 @@ class RestStream(Declaration, Stream):
             UnreadableStreamError: When it leads nowhere, and the answer has records somewhere else.
         """
         values = self.records_path.records(answer.document)
-        if not values and not self.records_path.leads_somewhere(answer.document):
-            other = next(iter(lists_of_objects(answer.document)), None)
-            if other is not None:
-                raise UnreadableStreamError(
-                    f"the answer has nothing at '{self.records_path.text}', but records at '{other}'. "
-                    "Is that where this stream's records are?"
-                )
+        if len(values) < 2:
+            is_plain = not self.rules.is_given and not self.new_names and self.parent is None
+            keys = self.primary_keys if is_plain else ()
+            refuse_other_place(self.records_path, answer.document, values, keys=keys or ())
         return values
 
     def _emitted(self, found: Record, part: Part, scope: Mapping[str, Any]) -> Record | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import simplejson  # type: ignore[import-untyped]
 import yaml
+from singer_sdk.exceptions import ConfigValidationError
 
 from icetap.command_line import HintingGroup
 from icetap.errors import ConfigurationError, IcetapError
@@ -19,6 +20,7 @@ from icetap.rest import JSONPath
 from icetap.rest.inference import infer as inferred
 from icetap.rest.jsonpath import lists_of_objects
 from icetap.secrets import redaction
+from icetap.settings import did_you_mean
 from tap_rest.definition import Definition, define, format_schema
 from tap_rest.documents import read_document
 from tap_rest.linting import lint as linted
@@ -48,6 +50,10 @@ def _honest(command: Callable[..., None]) -> Callable[..., None]:
         except IcetapError as error:
             click.echo(redaction.REDACTOR.redact(str(error)), err=True)
             sys.exit(error.exit_code)
+        except ConfigValidationError as error:
+            for line in error.errors:
+                click.echo(redaction.REDACTOR.redact(line), err=True)
+            sys.exit(ConfigurationError.exit_code)
 
     return run
 
@@ -116,7 +122,11 @@ def preview(
     tap = TapRest(config={"connector": str(file), **_given(config, settings)}, setup_mapper=False)
     if cached:
         tap.keep_answers(PREVIEW_CACHE_SECONDS)
-    name = stream or next(iter(tap.definition.streams))
+    known = tap.definition.streams
+    name = stream or next(iter(known))
+    if name not in known:
+        hint = did_you_mean(name, known) or f". There are: {', '.join(known)}."
+        raise ConfigurationError(f"{file} has no stream '{name}'{hint}")
     tap.keep_only(name)
     tap.setup_mapper()
     shown = tap.preview(name, sql=None, limit=limit)

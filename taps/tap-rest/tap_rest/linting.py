@@ -149,6 +149,10 @@ class _Linter:
             yield from self._auth((*top, "auth"), stream["auth"])
 
     def _request(self, top: Position, name: str, stream: Mapping[str, Any]) -> Iterator[Finding]:
+        if not (stream.get("request") or {}).get("path") and "job" not in stream:
+            yield Finding(
+                top, "the stream has no `request` with a `path`: it asks the base URL itself.", is_error=False
+            )
         roots = _STREAM_ROOTS if stream.get("incremental") else _STREAM_ROOTS - {"cursor"}
         known = {*self._inherited(name), *(stream.get("partitions") or {}), *_path_places(stream)}
         for where, request in requests_of(top, stream):
@@ -189,7 +193,9 @@ class _Linter:
             for position, text in _texts((*where, key), value):
                 yield from self._templates(position, text, roots)
                 if key in {"path", "params"}:
-                    yield from self._secrets_in_url(position, text, f"the {key}")
+                    yield from self._secrets_in_url(position, text, f"`{key}`")
+                if key != "body":
+                    yield from _unknown_roots(position, text, is_error=key == "path")
         if request.get("method", "GET") not in {"GET", "POST"} and where[-1] not in {"create", "abort"}:
             yield Finding(
                 (*where, "method"),
@@ -390,6 +396,17 @@ def requests_of(top: Position, stream: Mapping[str, Any]) -> Iterator[tuple[Posi
     for key in ("create", "poll", "abort"):
         yield (*top, "job", key), job.get(key) or {}
     yield (*top, "job", "download", "request"), (job.get("download") or {}).get("request") or {}
+
+
+def _unknown_roots(position: Position, text: str, *, is_error: bool) -> Iterator[Finding]:
+    """What looks like a placeholder where nothing else has braces; of roots close to a known one others tell."""
+    for match in re.finditer(r"\{([a-z]+)\.[A-Za-z_][\w.]*\}", text):
+        if match[1] not in ROOTS and not did_you_mean(match[1], ROOTS):
+            yield Finding(
+                position,
+                f"'{match[0]}' is sent as it stands: there is no root '{match[1]}'. There are: {', '.join(ROOTS)}.",
+                is_error=is_error,
+            )
 
 
 def _first_name(placeholder: str) -> str:

@@ -104,7 +104,7 @@ def test_a_report_is_created_waited_for_and_read(tmp_path):
         pytest.param(
             'poll: {path: "/reports/{job.id}"}',
             'poll: {path: "/reports/{job.id}", params: {key: "{config.api_key}"}}',
-            "acme.yaml:23: the params holds the secret 'api_key'",
+            "acme.yaml:23: `params` holds the secret 'api_key'",
             id="a secret in a URL",
         ),
         pytest.param(
