@@ -14,12 +14,13 @@ from tap_shopify import objects
 from tap_shopify.stream import LOOKBACK_SECONDS, WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from icetap.rest import Answer, Part, Request
     from tap_shopify.tap import TapShopify
 
 PAGE = 250
+IDS_AT_ONCE = 100
 
 
 class RestResource(RestStream):
@@ -44,6 +45,8 @@ class RestResource(RestStream):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Complete the declaration."""
         super().__init_subclass__(**kwargs)
+        if not cls.resource:
+            return
         cls.path = f"/admin/api/{{config.api_version}}/{cls.resource}.json"
         cls.records_jsonpath = f"$.{cls.resource}[*]"
         cls.params = {"limit": PAGE, **cls.conditions}
@@ -75,3 +78,37 @@ class RestResource(RestStream):
         page = super().records_in(answer, part)
         records = [{**objects.record(self.object_name, each), **self.added} for each in page.records]
         return RecordPage(records, contexts=page.contexts)
+
+
+class ById(RestResource):
+    """A resource that can only be asked for by ids, which a parent's records name; a hundred of them at once.
+
+    Held in memory: the ids that were asked for, so that each is asked for once.
+    """
+
+    id_name: ClassVar[str] = ""
+    """The parent's context that holds an id."""
+
+    conditions: ClassVar[Mapping[str, Any]] = {"ids": "{partition.ids}"}
+    is_filtered: ClassVar[bool] = False
+
+    @override
+    def begin(self, start: Mapping[str, Any]) -> None:
+        super().begin(start)
+        self._asked: set[int] = set()
+        self._waiting: list[int] = []
+
+    @override
+    def read(self, contexts: Iterable[Mapping[str, Any]]) -> Iterator[RecordPage]:
+        ids = dict.fromkeys(context[self.id_name] for context in contexts)
+        self._waiting = [one for one in ids if one not in self._asked]
+        self._asked.update(self._waiting)
+        yield from super().read([{}])
+
+    @override
+    def partitions_of(self, parent: Mapping[str, Any]) -> list[dict[str, Any]]:
+        ids = [parent[self.id_name]] if self.id_name in parent else self._waiting
+        return [
+            {"ids": ",".join(map(str, ids[first : first + IDS_AT_ONCE]))}
+            for first in range(0, len(ids), IDS_AT_ONCE)
+        ]

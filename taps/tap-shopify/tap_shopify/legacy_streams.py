@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tap_shopify.legacy import RestResource
+from icetap.rest import RecordRules
+from tap_shopify.legacy import ById, RestResource
 
 
 class Orders(RestResource):
@@ -54,6 +55,21 @@ class InventoryLevels(RestResource):
     conditions = {"location_ids": "{parent.location_id}"}  # noqa: RUF012 -- a declaration
     is_filtered = False
     primary_keys = ("inventory_item_id", "location_id")
+    child_context = {"inventory_item_id": "$.inventory_item_id"}  # noqa: RUF012 -- a declaration
 
 
-STREAMS = (Orders, Products, Customers, CustomCollections, SmartCollections, Locations, InventoryLevels)
+class InventoryItems(ById):
+    """Read whole each time: those that are stocked anywhere."""
+
+    name = "inventory_items"
+    resource = "inventory_items"
+    object_name = "RestInventoryItem"
+    parent = "inventory_levels"
+    id_name = "inventory_item_id"
+    rules = RecordRules(drop=("inventory_item_id", "location_id"))
+
+
+STREAMS = (
+    *(Orders, Products, Customers, CustomCollections, SmartCollections),
+    *(Locations, InventoryLevels, InventoryItems),
+)

@@ -421,9 +421,9 @@ class Shop:
         size, token = int(call.param("limit", "50")), call.param("page_info")
         if token and set(call.params) - {"page_info", "limit", "fields"}:
             return Reply({"errors": {"page_info": "cannot be passed with other parameters"}}, status=400)
-        rows = self.roots.get(resource, [])
-        if resource == "orders" and not token and call.param("status") != "any":
-            rows = []
+        rows = self.rest_rows(resource, call, is_first=not token)
+        if rows is None:
+            return Reply({"errors": {"ids": "Required parameter missing or invalid"}}, status=422)
         place = by_update if "updated_at" in (call.param("order") or token) else by_number
         order, since, after = (
             json.loads(token) if token else (call.param("order"), call.param("updated_at_min"), [])
@@ -440,6 +440,24 @@ class Shop:
             headers["Link"] = f'<{self.api.url}{call.path}?page_info=x>; rel="previous", <{url}>; rel="next"'
         return Reply({resource: [rest_row(resource, row) for row in page]}, headers=headers)
 
+    def rest_rows(self, resource, call, *, is_first):
+        """What a resource has, before pages; None for a request that Shopify refuses."""
+        items = self.roots["inventoryItems"]
+        if resource == "inventory_items":
+            ids = call.param("ids").split(",")
+            return (
+                [row for row in items if str(number_of(row)) in ids]
+                if 1 <= len(ids) <= 100 and ids[0]
+                else None
+            )
+        if resource == "inventory_levels":
+            place = call.param("location_ids")
+            levels = (level for item in items for level in item["inventoryLevels"])
+            return [level for level in levels if level["location"]["id"].endswith(f"/{place}")]
+        if resource == "orders" and is_first and call.param("status") != "any":
+            return []
+        return self.roots.get(resource, [])
+
 
 @cache
 def instant(text):
@@ -453,6 +471,14 @@ def rest_row(resource, row):
         "admin_graphql_api_id": row["id"],
         "updated_at": local.strftime("%Y-%m-%dT%H:%M:%S+01:00"),
     }
+    if resource == "inventory_levels":
+        return {
+            "inventory_item_id": number_of(row["item"]),
+            "location_id": number_of(row["location"]),
+            "updated_at": found["updated_at"],
+        }
+    if resource == "inventory_items":
+        found["sku"] = row.get("sku")
     if resource == "orders":
         found |= {"total_price": row["totalPriceSet"]["shopMoney"]["amount"], "landing_site": "/"}
         found["line_items"] = [

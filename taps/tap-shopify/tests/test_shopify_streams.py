@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from icetap.testing.api import Trap
+from icetap.testing.api import TRAPS, Trap
+from icetap.testing.conformance.rest import quick
 from icetap.testing.in_process import discover, run_tap
 from tap_shopify import objects
-from tap_shopify.legacy_streams import STREAMS as REST_STREAMS
 from tap_shopify.streams import STREAMS
 from tap_shopify.tap import TapShopify, version_warning
 
@@ -19,6 +19,7 @@ _spec = importlib.util.spec_from_file_location(
 )
 fake = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fake)
+REST_ROWS = {"orders": 300, "products": 2, "locations": 3, "inventory_levels": 3, "inventory_items": 1}
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def run(shop, *names, state=None, **settings):
         for each in stream["metadata"]:
             if each["breadcrumb"] in ([], ()):
                 each["metadata"]["selected"] = stream["tap_stream_id"] in names
-    return run_tap(TapShopify, config, catalog=catalog, state=state)
+    return run_tap(quick(TapShopify), config, catalog=catalog, state=state)
 
 
 def queries(shop):
@@ -354,13 +355,40 @@ def test_rest_follows_links_and_asks_for_all_orders_since_the_bookmark(shop):
     assert [call.param("updated_at_min") for call in asked] == [fake.at(600)]
 
 
-@pytest.mark.parametrize(
-    "declared", [*STREAMS, *REST_STREAMS], ids=lambda declared: f"{declared.__module__[12:]}.{declared.name}"
-)
-def test_a_declaration_has_its_key_and_its_cursor_among_its_columns(declared):
-    assert set(declared.primary_keys) <= set(declared.properties)
-    if declared.incremental:
-        assert declared.properties[declared.incremental.replication_key]["format"] == "date-time"
+def test_rest_asks_for_inventory_items_by_a_hundred_ids_each_once_wherever_they_are_stocked(shop):
+    times = {"createdAt": fake.at(0), "updatedAt": fake.at(0)}
+    shop.roots["locations"] = [{"id": fake.gid("Location", place), **times} for place in (1, 2)]
+    for number in range(1, 151):
+        item = {"id": fake.gid("InventoryItem", number), "sku": f"sku {number}", **times}
+        levels = [
+            {"id": fake.gid("InventoryLevel", number * 10 + place), "item": item, "location": each, **times}
+            for place, each in enumerate(shop.roots["locations"])
+        ]
+        shop.roots["inventoryItems"].append({**item, "inventoryLevels": levels})
+
+    done = run(shop, "inventory_items", "inventory_levels", api="rest").good()
+
+    records = done.records("inventory_items")
+    assert sorted(record["id"] for record in records) == list(range(1, 151))
+    assert records[0]["sku"] == "sku 1"
+    assert {"ids", "location_id"}.isdisjoint(done.schema("inventory_items"))
+    assert {"ids", "location_id"}.isdisjoint(records[0])
+    assert len(done.records("inventory_levels")) == 300
+    asked = [call.param("ids").count(",") + 1 for call in shop.api.calls if "inventory_items" in call.path]
+    assert asked == [100, 50]
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_rest_gets_out_of_every_trap_with_every_record(shop, name):
+    shop.roots["orders"] = [fake.order(i, seconds=i) for i in range(1, 301)]
+    shop.roots["products"] = [fake.product(1), fake.product(2)]
+    fake.some_of_each(shop)
+    shop.api.trap = TRAPS[name]()
+
+    done = run(shop, *REST_ROWS, api="rest", timeout_seconds=1 if name == "a slow answer" else 30).good()
+
+    assert {stream: len(done.records(stream)) for stream in REST_ROWS} == REST_ROWS
+    assert shop.api.trap.spoiled
 
 
 def test_bulk_is_for_what_has_no_connection_inside_of_a_list():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib import resources
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -64,7 +65,8 @@ class StripeObjects(RestStream):
     """A stream of one kind of object. A subclass declares; see `tap_stripe.streams`."""
 
     object_name: ClassVar[str] = ""
-    """What Stripe calls the object, in its field `object`; the columns are those of `schemas/<object_name>.json`."""
+    """What Stripe calls the object, in its field `object`; the columns are those of `schemas/<object_name>.json`, or, of an
+    object that has none, those found in a page."""
 
     nested: ClassVar[Sequence[str]] = ()
     """Lists inside of a record: the API cuts them after ten, the tap reads them to their end."""
@@ -79,13 +81,12 @@ class StripeObjects(RestStream):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.object_name:
-            own = {name: filled.schema for name, filled in cls.filled.items()}
-            cls.properties = {
-                **load_properties("tap_stripe", cls.object_name),
-                **own,
-                **cls.columns_of_the_tap(),
-            }
+        if not cls.object_name:
+            return
+        own = {name: filled.schema for name, filled in cls.filled.items()} | cls.columns_of_the_tap()
+        file = resources.files("tap_stripe") / "schemas" / f"{cls.object_name}.json"
+        if own or file.is_file():
+            cls.properties = {**load_properties("tap_stripe", cls.object_name), **own}
 
     def __init__(self, tap: TapStripe, name: str | None = None) -> None:
         self.stripe = tap

@@ -20,6 +20,11 @@ def told(subject: str, changes: str) -> tuple[str, ...]:
     return tuple(f"{subject}.{change}" for change in changes.split())
 
 
+def of_the_first_item(name: str) -> Filled:
+    """Return a time that a subscription's items have since 2025-03-31.basil, and it had itself before."""
+    return Filled(f"$.items.data[0].{name}", is_time=True)
+
+
 class Charges(StripeStream):
     name = "charges"
     object_name = "charge"
@@ -44,10 +49,7 @@ class Subscriptions(StripeStream):
     params = {"status": "all"}
     nested = ("items",)
     child_context = {"subscription": "$.id"}
-    filled = {
-        "current_period_start": Filled("$.items.data[0].current_period_start", is_time=True),
-        "current_period_end": Filled("$.items.data[0].current_period_end", is_time=True),
-    }
+    filled = {name: of_the_first_item(name) for name in ("current_period_start", "current_period_end")}
     events = told(
         "customer.subscription",
         "created updated deleted paused resumed pending_update_applied pending_update_expired",

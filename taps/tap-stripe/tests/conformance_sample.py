@@ -91,8 +91,7 @@ class FakeStripe:
         """Lists that were asked for since the last change, with their objects' places."""
 
         for kind, path in PATHS.items():
-            self._route(f"/v1/{path}", lambda call, kind=kind: self._list(kind, call))
-            self._route(f"/v1/{path}/{{id}}", lambda call, kind=kind: self._retrieve(kind, call))
+            self.serve(kind, path)
         for kind, (name, _, path) in CHILD_LISTS.items():
             if "?" not in path:
                 route = path.format("{id}")
@@ -116,6 +115,11 @@ class FakeStripe:
     def now(self) -> int:
         """Return the time by Stripe's clock, in whole seconds."""
         return int(self.api.now().timestamp())
+
+    def serve(self, kind: str, path: str) -> None:
+        """Answer requests for a kind of object."""
+        self._route(f"/v1/{path}", lambda call: self._list(kind, call))
+        self._route(f"/v1/{path}/{{id}}", lambda call: self._retrieve(kind, call))
 
     # --- what a test does ---------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class RestSubject:
         self.tap_class: type[IcetapTap] = getattr(
             importlib.import_module(module), attributes.partition(".")[0]
         )
-        self.quick_class = _quick(self.tap_class)
+        self.quick_class = quick(self.tap_class)
         self.catalog = discover(self.tap_class, self.sample.config)
         with signals_kept():
             tap: Any = self.tap_class(config=dict(self.sample.config), catalog=dict(self.catalog))
@@ -72,7 +72,7 @@ class RestSubject:
         return done, self.api.calls[before:]
 
 
-def _quick(tap_class: type[Any]) -> type[IcetapTap]:
+def quick(tap_class: type[Any]) -> type[IcetapTap]:
     """Return a tap that hardly waits before it repeats a request of its own accord; what servers ask for, it waits."""
 
     class Quick(tap_class):  # type: ignore[misc] # each of them is a RestTap
