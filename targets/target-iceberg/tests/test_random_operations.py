@@ -77,7 +77,7 @@ def play(world: World, *, count: int, readers, others=None) -> None:
 
 SEED = int(os.environ.get("ICETAP_SEED", "7"))
 """Another one may be given, to see a failure of the long form again."""
-COUNT = int(os.environ.get("ICETAP_OPERATIONS", "40"))
+COUNT = int(os.environ.get("ICETAP_OPERATIONS", "25"))
 
 
 @pytest.mark.parametrize("seed", [SEED])

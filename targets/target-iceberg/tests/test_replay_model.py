@@ -103,7 +103,9 @@ class Story:
 
 
 @pytest.mark.parametrize("keys", [["id"], []], ids=["keys", "no-keys"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 30))]
+)
 def test_nothing_is_lost_or_doubled_and_the_newest_row_of_a_key_stays(lake, singer, keys, seed):
     story = Story(lake, singer, seed=seed, keys=keys)
     story.tell()

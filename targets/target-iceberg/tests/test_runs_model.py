@@ -108,7 +108,7 @@ def table_rows(lake):
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "key-less"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 20))])
 def test_the_table_equals_the_model_after_each_complete_run(lake, singer, monkeypatch, keyed, seed):
     crashes = Crashes(monkeypatch)
     source = Source(lake, singer, crashes, seed)
