@@ -189,6 +189,7 @@ def test_columns_and_types_follow_the_masks():
             {"email": "hash"}, {"mask_key": None}, ["'mask_key'", "icetap secrets new-key"], id="key"
         ),
         pytest.param({"email": 7}, {}, ["no mask '7'"], id="no-text"),
+        pytest.param({"email": {}}, {}, ["'email'", "There are: hash"], id="nothing"),
     ],
 )
 def test_a_mask_that_does_not_fit_names_the_setting_and_the_way_out(masks, options, words):

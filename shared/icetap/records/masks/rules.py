@@ -142,7 +142,7 @@ class Masks:
 def _flat(columns: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield columns and masks, joined again where Meltano has taken `address.street` for an object `address`."""
     for name, mask in columns.items():
-        if isinstance(mask, Mapping):
+        if isinstance(mask, Mapping) and mask:
             yield from _flat(mask, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", mask
