@@ -9,7 +9,7 @@ import pytest
 
 from icetap.errors import ConfigurationError
 from icetap.secrets.redaction import REDACTOR
-from icetap.sql.server import ServerAddress
+from icetap.sql.server import ServerAddress, names_listed
 from icetap.sql.tls import pem_file, pem_text
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -183,3 +183,17 @@ def test_a_password_command_does_not_get_the_keys_of_the_store(monkeypatch):
     program = "sh -c 'echo pa55$CONNECTOR_ENCRYPTION_KEY$CONNECTOR_ENCRYPTION_KEY_FILE'"
 
     assert address(host="h", password_command=program).password() == "pa55"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        pytest.param(["public", "Sales, old"], ["public", "Sales, old"], id="list"),
+        pytest.param("public, sales", ["public", "sales"], id="commas"),
+        pytest.param('["public", "Sales, old"]', ["public", "Sales, old"], id="json"),
+        pytest.param("", [], id="empty"),
+        pytest.param(None, [], id="none"),
+    ],
+)
+def test_names_are_listed_in_three_ways(given, names):
+    assert names_listed(given) == names

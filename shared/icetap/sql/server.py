@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
 import subprocess
 from dataclasses import dataclass, field
@@ -21,6 +23,15 @@ ADDRESS_ALIASES = {"dsn": "sqlalchemy_url", "connection_string": "sqlalchemy_url
 
 _PARTS = ("host", "port", "user", "database")
 _COMMAND_SECONDS = 60.0
+
+
+def names_listed(value: Sequence[str] | str | None) -> list[str]:
+    """Return the names of a setting that is a list, or a text: with commas, or of JSON as environments have it."""
+    names: Sequence[str] = value.split(",") if isinstance(value, str) else value or ()
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError):
+            names = [str(name) for name in json.loads(value)]
+    return [name.strip() for name in names if name.strip()]
 
 
 def server_settings(*, scheme: str, default_port: int) -> dict[str, dict[str, Any]]:
@@ -93,10 +104,11 @@ def _address_settings(default_port: int) -> dict[str, dict[str, Any]]:
 
 _RUN_SETTINGS: dict[str, dict[str, Any]] = {
     "filter_schemas": {
-        "type": ["array", "null"],
+        "type": ["array", "string", "null"],
         "items": {"type": "string", "minLength": 1},
         "title": "Schemas",
-        "description": "Only tables of these schemas are streams. Empty takes all that the user may see.",
+        "description": "Only tables of these schemas are streams; a text lists them with commas. Empty takes all that "
+        "the user may see.",
         "examples": [["public", "sales"]],
     },
     "connect_timeout_seconds": {

@@ -24,6 +24,7 @@ from icetap.sql.dialect import TableBusyError
 from icetap.sql.options import QueryOptions, StreamOptions, queries_from_config
 from icetap.sql.queries import replace_bookmark, without_semicolon
 from icetap.sql.retries import Retries
+from icetap.sql.server import names_listed
 from icetap.sql.sessions import Sessions
 from icetap.sql.stream import SQLStream
 from icetap.tap import IcetapTap
@@ -109,7 +110,7 @@ class SQLTap(IcetapTap, abc.ABC):
 
     def _tell_of_empty_schemas(self, tables: Sequence[Table]) -> None:
         known = {table.schema for table in tables}
-        for name in self.config.get("filter_schemas") or ():
+        for name in names_listed(self.config.get("filter_schemas")):
             if name not in known:
                 self.logger.warning(
                     "Setting 'filter_schemas' names '%s', in which this user may read no table", name

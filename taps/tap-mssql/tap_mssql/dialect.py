@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from icetap.errors import ConfigurationError, SkippableError
 from icetap.sql.dialect import Column, CursorRange, Dialect, Selection, Table, Value
+from icetap.sql.server import names_listed
 from tap_mssql import select, values
 from tap_mssql.catalogue import read_tables
 from tap_mssql.change_tracking import ChangeTracking
@@ -111,7 +112,8 @@ class MSSQLDialect(Dialect):
     @override
     def tables(self, connection: Any, *, is_wanted: Callable[[str], bool]) -> list[Table]:
         facts = self.facts(connection)
-        return read_tables(connection, schemas=self.config.get("filter_schemas"), may_unmask=facts.may_unmask)
+        schemas = names_listed(self.config.get("filter_schemas"))
+        return read_tables(connection, schemas=schemas, may_unmask=facts.may_unmask)
 
     @override
     def describe(self, connection: Any, *, name: str, sql: str) -> Table:

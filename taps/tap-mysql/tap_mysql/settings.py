@@ -91,6 +91,8 @@ SETTINGS_ELSEWHERE = {
     "engine": "leave it out: the server says what it is",
     "use_gtid": "give 'log_position: gtid', which is the default, or 'log_position: file'",
     "cursorclass": "leave it out: rows are never held in memory",
+    "export_batch_rows": "give 'batch_size'",
+    "sqlalchemy_options": "give them behind the question mark of 'sqlalchemy_url', or as 'session_sqls'",
     "default_replication_method": "give 'streams: {\"*\": {replication_method: …}}'",
     "default_replication_key": "give 'replication-key' in Meltano's metadata, for the streams that have such a column",
     "stream_options": "give 'streams: {<name>: {where: …}}', one condition instead of 'custom_where_clauses'",

@@ -10,7 +10,7 @@ from typing_extensions import override
 from icetap.errors import ConfigurationError
 from icetap.sql.change_log import CHANGE_LOG_SETTINGS
 from icetap.sql.options import STREAM_SETTINGS
-from icetap.sql.server import ADDRESS_ALIASES, server_settings
+from icetap.sql.server import ADDRESS_ALIASES, names_listed, server_settings
 from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_mysql.dialect import MySQLDialect
@@ -72,11 +72,9 @@ class TapMySQL(SQLTap):
 
     def _schemas(self) -> Sequence[str]:
         """The databases to read: those that are listed, else the one that is named, else all."""
-        listed = self.config.get("filter_schemas") or self.config.get("filter_dbs") or []
-        if isinstance(listed, str):
-            listed = [name.strip() for name in listed.split(",") if name.strip()]
+        listed = names_listed(self.config.get("filter_schemas") or self.config.get("filter_dbs"))
         database = self._server.address.database
-        return list(listed) or ([database] if database else [])
+        return listed or ([database] if database else [])
 
     @override
     def run(self) -> None:

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from icetap.sql.change_log import CHANGE_LOG_SETTINGS
 from icetap.sql.options import STREAM_SETTINGS
-from icetap.sql.server import ADDRESS_ALIASES, server_settings
+from icetap.sql.server import ADDRESS_ALIASES, names_listed, server_settings
 from icetap.sql.tap import SQLTap
 from icetap.tap import BATCH_CONFIG_SETTING, ON_REJECTED_SETTING
 from tap_postgres.dialect import PostgresDialect
@@ -60,7 +60,7 @@ class TapPostgres(SQLTap):
                 array_as=self.config["array_as"],
                 reads_text=self.config["driver"] == "psycopg",
             ),
-            schemas=self.config.get("filter_schemas") or (),
+            schemas=names_listed(self.config.get("filter_schemas")),
             include_partitions=self.config["include_partitions"],
             log=LogSettings.from_config(self.config),
         )

@@ -31,7 +31,7 @@ OF_OTHERS = {
     ),
     *("logical_poll_total_seconds", "max_run_seconds", "break_at_end_lsn", "use_secondary", "secondary_host"),
     *("secondary_port", "limit", "itersize", "include_schemas_in_destination_stream_name"),
-    "default_replication_key",
+    *("default_replication_key", "debug_lsn", "tap_id", "wal2json_message_format"),
 }
 
 
@@ -55,7 +55,8 @@ def test_names_that_mean_the_same_are_taken(scratch):
     source = scratch("CREATE TABLE t (id int PRIMARY KEY)")
     config = {name: value for name, value in source.config.items() if name != "database"}
 
-    tap = TapPostgres(config={**config, "dbname": source.name, "ssl_mode": "prefer", "itersize": 10})
+    others = {"dbname": source.name, "ssl_mode": "prefer", "itersize": 10, "filter_schemas": "public, sales"}
+    tap = TapPostgres(config={**config, **others})
 
     assert list(tap.streams) == ["public-t"]
     assert tap.config["batch_size"] == 10
