@@ -135,7 +135,7 @@ def copies_by_trial(tap: IcetapTap, stream: Stream) -> Copies:
 
 def _parent(tap: IcetapTap, stream: Stream) -> Stream | None:
     kind = stream.parent_stream_type
-    return next((each for each in tap.streams.values() if kind is not None and type(each) is kind), None)
+    return None if kind is None else next((each for each in tap.streams.values() if type(each) is kind), None)
 
 
 def _marked_context(tap: IcetapTap, parent: Stream, marks: dict[Any, Origin]) -> dict[str, Any]:
