@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from icetap.rest import ErrorRule, JSONPath, Match
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 _ERRORS = JSONPath("$.errors")
 _COST = JSONPath("$.extensions.cost")
+_RIGHT = re.compile(r"`((?:read|write)_\w+)`")
 _BUSY_PART = 0.8
 """REST's bucket is left to drain when it is fuller than this (https://shopify.dev/docs/api/usage/limits, 2026-11-21)."""
 
@@ -40,6 +42,12 @@ def has_code(answer: Answer, *wanted: str) -> bool:
 def is_denied(answer: Answer) -> bool:
     """Say whether the app lacks a right."""
     return answer.status == 200 and has_code(answer, "ACCESS_DENIED")
+
+
+def named_rights(answer: Answer) -> list[str]:
+    """Return the rights that errors say are required: "Required access: `read_customers` access scope."."""
+    words = (error.get("message") for error in errors_of(answer) if isinstance(error, dict))
+    return sorted({right for each in words for right in _RIGHT.findall(str(each))})
 
 
 def throttled_seconds(answer: Answer) -> float | None:

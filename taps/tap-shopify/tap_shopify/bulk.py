@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from icetap.errors import DataError, IcetapError, RetriableError
-from icetap.rest import PassingFaultError, Request
+from icetap.rest import NoAccessError, PassingFaultError, Request
 from tap_shopify import objects
 
 if TYPE_CHECKING:
@@ -156,6 +156,10 @@ def _finished(stream: ShopifyStream, operation_id: str) -> dict[str, Any]:
             raise GivenUpError("the bulk operation is gone")
         if found["status"] == _DONE:
             return found
+        if found["errorCode"] == "ACCESS_DENIED":
+            raise NoAccessError(
+                f"{stream.label}: Shopify refuses the bulk operation. {stream.missing_right()}"
+            )
         if found["status"] in _FAILED:
             code = found["errorCode"] or "no reason given"
             raise GivenUpError(f"the bulk operation has ended as {found['status']} ({code})")

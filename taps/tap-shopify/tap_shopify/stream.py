@@ -24,7 +24,7 @@ from icetap.rest import (
 )
 from icetap.rest.dates import instant, write
 from tap_shopify import bulk, objects
-from tap_shopify.answers import has_code, is_denied
+from tap_shopify.answers import has_code, is_denied, named_rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -108,9 +108,14 @@ class ShopifyStream(RestStream):
             cls.incremental = Incremental(
                 replication_key=cls._time_column(), lookback_seconds=LOOKBACK_SECONDS, window=WINDOW
             )
-        cls.errors = (
-            ErrorRule(is_denied, "no_access", f"The app needs the right '{cls.scope_name}'{_PROTECTED}"),
-        )
+        cls.errors = (ErrorRule(is_denied, "no_access", cls.missing_right),)
+
+    @classmethod
+    def missing_right(cls, answer: Answer | None = None) -> str:
+        """Return which right the app lacks: those that Shopify names, of a field too; else the stream's own."""
+        named = named_rights(answer) if answer else []
+        rights = " and ".join(f"'{right}'" for right in named or [cls.scope_name])
+        return f"The app needs the right {rights}{_PROTECTED}"
 
     @classmethod
     def _time_column(cls) -> str:

@@ -275,6 +275,34 @@ def test_a_missing_right_is_named_and_may_be_skipped(shop):
     assert len(skipped.records("products")) == 1
 
 
+def test_the_right_for_a_single_field_is_named(shop):
+    """An order's customer is one that the right to read orders does not show."""
+    denied = {"message": "Access denied for customer field. Required access: `read_customers` access scope."}
+    denied["extensions"] = {"code": "ACCESS_DENIED"}
+    shop.roots["orders"] = [fake.order(1)]
+    shop.scopes = ["read_all_orders"]
+    shop.api.trap = Trap(
+        "a field",
+        lambda _api, call, reply: fake.Reply({"errors": [denied]}) if b"orders(" in call.body else reply,
+        always=True,
+        is_before=False,
+    )
+
+    done = run(shop, "orders", bulk_operations="never")
+
+    assert "The app needs the right 'read_customers'" in str(done.error)
+
+
+def test_a_right_that_a_bulk_operation_lacks_ends_it_at_once(shop):
+    shop.roots["orders"] = [fake.order(1)]
+    shop.outcomes = [("FAILED", "ACCESS_DENIED")]
+
+    done = run(shop, "orders")
+
+    assert "The app needs the right 'read_orders'" in str(done.error)
+    assert len(shop.operations) == 1
+
+
 def test_hidden_orders_are_warned_of(shop):
     shop.scopes = ["read_orders"]
 

@@ -30,7 +30,7 @@ from icetap.rest import (
 from icetap.rest.incremental import SYNC_TIME
 from icetap.rest.inference import Fitness, pruned
 from tap_stripe.events import Told, read_events
-from tap_stripe.objects import StripeObjects
+from tap_stripe.objects import ACCOUNT_ID, StripeObjects
 from tap_stripe.positions import Position, Positions, windows
 
 if TYPE_CHECKING:
@@ -96,10 +96,18 @@ class StripeStream(StripeObjects):
             return
         positions = Positions.of(self._given, by_account=self.stripe.is_platform, where=self.label)
         for partition in self.partitions_of({}):
-            for page in self._read_one(positions.of_account(partition), partition):
-                positions.not_later_than(self.progress.now)
-                bookmark = positions.bookmark() if page.bookmark is not None else None
-                yield RecordPage(page.records, bookmark, page.contexts)
+            try:
+                for page in self._read_one(positions.of_account(partition), partition):
+                    positions.not_later_than(self.progress.now)
+                    bookmark = positions.bookmark() if page.bookmark is not None else None
+                    yield RecordPage(page.records, bookmark, page.contexts)
+            except NoAccessError as error:
+                account = partition.get(ACCOUNT_ID)
+                if account in {None, self.stripe.own_account}:
+                    raise
+                # A connected account may take the right away; the others are read all the same.
+                self.logger.warning("Stream %s: the account %s is left out: %s", self.name, account, error)
+                self.is_complete = False
 
     def _read_one(self, position: Position, partition: Mapping[str, Any]) -> Iterator[RecordPage]:
         """Read one account; an empty bookmark stands for the position."""

@@ -59,6 +59,7 @@ class TapStripe(RestTap):
         ErrorRule(_with_parameter("resource_missing"), "restart"),
         ErrorRule(Match(status=(400,), contains="aged out"), "restart"),
         ErrorRule(Match(status=(403,)), "no_access", missing_right),
+        ErrorRule(Match(status=(400,), contains="Platform Controls"), "no_access", explained),
         ErrorRule(Match(status=(409,)), "retry"),
         ErrorRule(Match(status=(400, 402, 404)), "fail", explained),
     )
@@ -141,6 +142,14 @@ class TapStripe(RestTap):
     def client_options(self) -> ClientOptions:
         self.rates = (Rate(self.config["requests_per_second"], 1),)
         return super().client_options()
+
+    @override
+    def _run(self) -> None:
+        if "_test_" in self.config["api_key"]:
+            self.logger.info(
+                "The key is one of a sandbox: what comes are its objects, not those of live payments."
+            )
+        super()._run()
 
     # --- Connect ------------------------------------------------------------------------------------
 

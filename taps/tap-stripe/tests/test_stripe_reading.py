@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from icetap.connectors import connector_named, find_connectors
+from icetap.testing.api import Reply, Trap
 from icetap.testing.in_process import discover, run_tap
 from icetap.testing.samples import load_sample
 from icetap.testing.subject import SECRET_CANARY
@@ -250,6 +251,26 @@ def test_connected_accounts_are_read_each_from_its_own_place(account):
     assert found(first) == [("acct_own", "own"), ("acct_2", "theirs")]
     assert found(second) == [("acct_2", "new"), ("acct_3", "late")]
     assert first.of("SCHEMA")[0]["key_properties"] == ["account_id", "id"]
+
+
+def test_a_connected_account_that_has_taken_the_right_away_is_left_out_and_the_others_are_read(account):
+    for name in ("acct_own", "acct_2", "acct_3"):
+        account.stripe.put("product", "gold", created=OLD, account=name)
+    refused = Reply({"error": {"message": "The account was disconnected"}}, status=403)
+    account.stripe.api.trap = Trap(
+        "one account",
+        lambda _api, call, reply: refused if call.headers.get("stripe-account") == "acct_2" else reply,
+        always=True,
+        is_before=False,
+    )
+
+    first = account.read("products", include_connected_accounts=True).good()
+    account.stripe.api.trap = None
+    second = account.read("products", include_connected_accounts=True, state=first.state).good()
+
+    assert [one["account_id"] for one in first.records("products")] == ["acct_own", "acct_3"]
+    assert "the account acct_2 is left out" in first.log
+    assert [one["account_id"] for one in second.records("products")] == ["acct_2"]
 
 
 def test_one_connected_account_can_be_read_instead(account):
