@@ -15,6 +15,7 @@ import difflib
 import sys
 from typing import TYPE_CHECKING
 
+from connector_format import format_page
 from files import MarkerError, plugins_in_meltano, settings_in_readme
 from icetap.cli.command import icetap
 from pages import command_page, connector_page, connectors_page, types_page
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+CONNECTOR_FORMAT = ROOT / "taps" / "tap-rest" / "tap_rest" / "rest-connector-1.schema.json"
+
+
 def everything(plugins: list[Plugin]) -> dict[Path, str]:
     """Return every generated file with the text that it should have."""
     meltano = ROOT / "meltano.yml"
@@ -31,6 +35,7 @@ def everything(plugins: list[Plugin]) -> dict[Path, str]:
     return {
         meltano: plugins_in_meltano(meltano.read_text(encoding="utf-8"), plugins),
         reference / "connectors.md": connectors_page(plugins),
+        reference / "connector-format.md": format_page(CONNECTOR_FORMAT),
         reference / "icetap.md": command_page(icetap),
         reference / "types.md": types_page(),
         **{plugin.folder / "README.md": settings_in_readme(plugin) for plugin in plugins},
