@@ -155,7 +155,11 @@ class TapShopify(RestTap):
     def make_auth(self) -> Auth:
         config = self.config
         if not config.get("client_id"):
-            return ApiKey(header(TOKEN_HEADER), needed(config.get("access_token"), setting="access_token"))
+            if not config.get("access_token"):
+                raise ConfigurationError(
+                    "nobody can sign in: give 'access_token', or 'client_id' and 'client_secret' of an app of the Dev Dashboard."
+                )
+            return ApiKey(header(TOKEN_HEADER), config["access_token"])
         secret = needed(config.get("client_secret"), setting="client_secret")
         return _ClientCredentials(
             "/admin/oauth/access_token",

@@ -356,6 +356,15 @@ def test_the_token_goes_to_shopify_only(domain, url):
         assert tap.url() == url
 
 
+@pytest.mark.parametrize(
+    ("given", "lacking"), [({}, "'access_token', or 'client_id'"), ({"client_id": "app"}, "'client_secret'")]
+)
+def test_ways_to_sign_in_are_named_when_none_is_whole(shop, given, lacking):
+    done = run(shop, "orders", access_token=None, **given)
+
+    assert lacking in str(done.error)
+
+
 def test_client_credentials_fetch_a_token(shop):
     shop.roots["orders"] = [fake.order(1)]
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
+from icetap.errors import ConfigurationError
 from icetap.rest import REST_SETTINGS, Bearer, ErrorRule, JSONPath, Match, Rate, Request, RestTap, needed
+from icetap.settings import did_you_mean
 from tap_stripe.streams import STREAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from icetap.rest import Answer, Auth, ClientOptions
+    from icetap.rest import Answer, Auth, ClientOptions, RestStream
 
 API_VERSION = "2026-08-26.dahlia"
 """The version of the declared columns."""
@@ -142,6 +144,17 @@ class TapStripe(RestTap):
     def client_options(self) -> ClientOptions:
         self.rates = (Rate(self.config["requests_per_second"], 1),)
         return super().client_options()
+
+    @override
+    def declared_streams(self) -> Sequence[RestStream]:
+        found = super().declared_streams()
+        names = [stream.declared_name for stream in found]
+        for name in self.config.get("expand") or {}:
+            if name not in names:
+                raise ConfigurationError(
+                    f"setting 'expand': there is no stream '{name}'{did_you_mean(name, names) or '.'}"
+                )
+        return found
 
     @override
     def _run(self) -> None:

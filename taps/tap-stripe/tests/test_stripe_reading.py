@@ -282,6 +282,12 @@ def test_one_connected_account_can_be_read_instead(account):
     assert "account_id" not in done.records("products")[0]
 
 
+def test_fields_to_expand_of_a_stream_that_is_none_are_refused_with_the_nearest_name(account):
+    done = account.read("charges", expand={"chargess": ["customer"]})
+
+    assert "setting 'expand': there is no stream 'chargess'; did you mean 'charges'?" in str(done.error)
+
+
 def test_money_keeps_every_digit(account):
     account.stripe.put(
         "price", "p_1", created=OLD, unit_amount=9_007_199_254_740_993, unit_amount_decimal="0.123456789012"
