@@ -24,10 +24,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[dict[str, WarmCommands]]:
-    """Commands for each lane whose imports are done: a run of one that is killed soon is little else."""
-    with WarmCommands() as record, WarmCommands() as arrow:
-        yield {"record": record, "arrow": arrow}
+def warm() -> Iterator[WarmCommands]:
+    """Commands whose imports are done: a short run is little else."""
+    with WarmCommands() as launch:
+        yield launch
 
 
 @pytest.fixture
@@ -52,6 +52,6 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pipe(tmp_path: Path) -> Pipe:
+def pipe(tmp_path: Path, warm: WarmCommands) -> Pipe:
     """A pipe whose tap and settings the test fills in."""
-    return Pipe(tmp_path / "pipe", {}, {})
+    return Pipe(tmp_path / "pipe", {}, {}, launch=warm)

@@ -3,6 +3,8 @@
 import random
 import signal
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,6 +42,17 @@ class Following:
     is_record_lane: bool
     story: list[str] = field(default_factory=list)
     kills: int = 0
+
+    def follow(self, runs: int) -> int:
+        """Write, and kill runs; return how many were killed, once the tables equal the source."""
+        self.writer.start()
+        try:
+            self.run_and_kill(runs)
+            self.compare()
+        finally:
+            self.writer.settle()
+        print(self.told("the tables equal the source"))
+        return self.kills
 
     @property
     def tables(self) -> dict[str, tuple[str, str]]:
@@ -81,3 +94,9 @@ class Following:
 
     def told(self, end: str) -> str:
         return "\n".join([*self.story, f"{self.writer.statements} statements", end[-4000:]])
+
+
+def in_both_lanes(follow: Callable[[str], int]) -> int:
+    """Follow in both lanes at once; return how many runs were killed."""
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(follow, LANES))

@@ -2,13 +2,13 @@
 
 import contextlib
 import random
-import threading
-import time
 from typing import Any
 
 import pymysql
 
 from icetap.testing.mariadb import MariaDB
+
+from .application import Application, Session
 
 TABLES = (
     "CREATE TABLE `rows` (id BIGINT PRIMARY KEY, name VARCHAR(50), amount DECIMAL(12,3), seen_at DATETIME(6), big TEXT, n INT)",
@@ -16,11 +16,9 @@ TABLES = (
     "CREATE TABLE marks (id BIGINT PRIMARY KEY, note TEXT, updated_at TIMESTAMP(6) NOT NULL, KEY (updated_at))",
 )
 SESSION = ("SET innodb_lock_wait_timeout = 0", "SET lock_wait_timeout = 0", "SET time_zone = '+00:00'")
-OPEN_SECONDS = 6.0
-"""A transaction stays open for so long at most: what INCREMENTAL can see is within its lookback."""
 
 
-class RandomMySQLWriter(threading.Thread):
+class RandomMySQLWriter(Application):
     """Changes three tables from several sessions until `settle`; read LOG_BASED are `rows` and `notes`."""
 
     ROWS = (
@@ -32,14 +30,8 @@ class RandomMySQLWriter(threading.Thread):
     MARKS = ("SELECT id, note FROM marks", "SELECT id, note FROM t")
 
     def __init__(self, server: MariaDB, database: str, *, seed: str, size: int, truncates: bool) -> None:
-        super().__init__(name="writer", daemon=True)
-        self._rng = random.Random(f"writer {seed}")
+        super().__init__(seed=seed, size=size, truncates=truncates)
         self._server, self._database = server, database
-        self._stopped = threading.Event()
-        self._truncates = truncates
-        self._next = size
-        self.statements = 0
-        self.error: Exception | None = None
         server.execute(
             database,
             *TABLES,
@@ -52,43 +44,11 @@ class RandomMySQLWriter(threading.Thread):
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._server.execute(self._database, query)
 
-    def settle(self) -> None:
-        """Stop writing, with every transaction ended."""
-        self._stopped.set()
-        if self.ident is not None:
-            self.join()
-        if self.error is not None:
-            raise self.error
+    def _session(self) -> "_Session":
+        return _Session(self._server.connect(self._database), self._rng)
 
-    # --- in the thread ------------------------------------------------------------------------------
-
-    def run(self) -> None:
-        try:
-            sessions = [_Session(self._server.connect(self._database), self._rng) for _ in range(3)]
-            while not self._stopped.is_set():
-                self._step(self._rng.choice(sessions))
-                time.sleep(self._rng.choice([0, 0.002, 0.01, 0.03]))
-            for session in sessions:
-                session.end(self._rng.choice(["COMMIT", "COMMIT", "ROLLBACK"]))
-                session.connection.close()
-        except Exception as error:  # noqa: BLE001 - raised where the writer is settled
-            self.error = error
-
-    def _step(self, session: "_Session") -> None:
-        session.begin()
-        for _ in range(self._rng.randrange(1, 5)):
-            session.execute(self._statement())
-            self.statements += 1
-        if session.is_old or (chance := self._rng.random()) < 0.7:
-            session.end("COMMIT")
-        elif chance < 0.8:
-            session.end("ROLLBACK")
-
-    def _statement(self) -> str:
+    def _statement(self, *, some: int, new: int) -> str:
         rng = self._rng
-        some = rng.randrange(1, self._next + 1)
-        self._next += 1
-        new = self._next
         if self._truncates and rng.random() < 0.004:
             return rng.choice(["TRUNCATE `rows`", "TRUNCATE notes", "FLUSH BINARY LOGS"])
         return rng.choice(
@@ -113,33 +73,13 @@ class RandomMySQLWriter(threading.Thread):
         )
 
 
-class _Session:
-    """One session and its transaction."""
-
+class _Session(Session):
     def __init__(self, connection: Any, rng: random.Random) -> None:
-        self.connection = connection
-        self._open_since: float | None = None
-        self._seconds = 0.0
-        self._rng = rng
+        super().__init__(connection, rng)
         for statement in SESSION:
             self.execute(statement)
-
-    @property
-    def is_old(self) -> bool:
-        return self._open_since is not None and time.monotonic() - self._open_since >= self._seconds
-
-    def begin(self) -> None:
-        if self._open_since is None:
-            self.execute("BEGIN")
-            self._open_since = time.monotonic()
-            self._seconds = self._rng.random() * OPEN_SECONDS
 
     def execute(self, statement: str) -> None:
         # A lock that another session holds, a key that is taken, a savepoint that was not made.
         with contextlib.suppress(pymysql.Error), self.connection.cursor() as cursor:
             cursor.execute(statement)
-
-    def end(self, how: str) -> None:
-        if self._open_since is not None:
-            self.execute(how)
-            self._open_since = None

@@ -1,16 +1,13 @@
 """A writer that changes PostgreSQL at random while the pipeline is killed again and again: the tables end up equal."""
 
 import random
-import subprocess
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .following import LANES, Following
+from .following import LANES, Following, in_both_lanes
 from .pipes import BIN, Pipe
 from .random_writer import RandomWriter
-from .warm import WarmCommands
 
 STREAMS = {
     "public-rows": {"replication_method": "LOG_BASED"},
@@ -25,6 +22,7 @@ SIZE = 300
 
 
 def following(server, folder, lane, *, seed, truncates, launch):
+    print(f"seed {seed!r}")
     rng = random.Random(seed)
     name = server.new_database()
     writer = RandomWriter(server, name, seed=seed, size=SIZE, truncates=truncates)
@@ -49,45 +47,32 @@ def following(server, folder, lane, *, seed, truncates, launch):
     return Following(pipe, writer, rng, lane == "record")
 
 
-def followed(server, folder, lane, *, runs, seed, truncates, launch=subprocess.Popen):
-    print(f"seed {seed!r}")
-    one = following(server, folder, lane, seed=seed, truncates=truncates, launch=launch)
-    one.writer.start()
+def follow(*given, runs, **options):
+    one = following(*given, **options)
     try:
-        one.run_and_kill(runs)
-        one.compare()
+        return one.follow(runs)
     finally:
-        one.writer.settle()
         slot = one.pipe.tap["replication_slot_name"]
         one.writer.rows(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
             f"WHERE slot_name = '{slot}' AND active_pid IS NULL"
         )
-    print(one.told("the tables equal the source"))
-    return one.kills
 
 
 def test_what_is_written_while_pipelines_are_killed_arrives(postgres_server, tmp_path, warm):
     def go(lane):
         seed = f"20261121 {lane}"
-        return followed(
-            postgres_server, tmp_path / lane, lane, runs=3, seed=seed, truncates=False, launch=warm[lane]
-        )
+        return follow(postgres_server, tmp_path / lane, lane, seed=seed, truncates=False, launch=warm, runs=3)
 
-    with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(go, LANES)) >= 2
+    assert in_both_lanes(go) >= 2
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("round_number", range(2))
-def test_what_is_written_during_100_runs_arrives(round_number, postgres_server, tmp_path):
+def test_what_is_written_during_100_runs_arrives(round_number, postgres_server, tmp_path, warm):
     def go(lane):
         seed = f"{random.SystemRandom().randrange(10**9)} {lane}"
-        with WarmCommands() as launch:
-            return followed(
-                postgres_server, tmp_path / lane, lane, runs=50, seed=seed, truncates=True, launch=launch
-            )
+        return follow(postgres_server, tmp_path / lane, lane, seed=seed, truncates=True, launch=warm, runs=50)
 
-    with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(go, LANES)) >= 30
+    assert in_both_lanes(go) >= 30

@@ -157,7 +157,7 @@ def chain(folder, mode: str, lane: str, *, seed: str, launch=subprocess.Popen) -
 @pytest.mark.parametrize("mode", MODES)
 def test_no_row_is_lost_and_none_comes_twice(mode, tmp_path, warm):
     def go(lane):
-        one = chain(tmp_path / lane, mode, lane, seed=f"{SEED} {mode} {lane}", launch=warm[lane])
+        one = chain(tmp_path / lane, mode, lane, seed=f"{SEED} {mode} {lane}", launch=warm)
         one.go(KILLS)
         print(one.told("the table equals the source"))
         return one.kills

@@ -1,15 +1,12 @@
 """A writer that changes MariaDB at random while the pipeline is killed again and again: the tables end up equal."""
 
 import random
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .following import LANES, Following
+from .following import LANES, Following, in_both_lanes
 from .pipes import BIN, Pipe
 from .random_mysql_writer import RandomMySQLWriter
-from .warm import WarmCommands
 
 pytestmark = pytest.mark.servers
 
@@ -26,6 +23,7 @@ SIZE = 300
 
 
 def following(server, folder, lane, *, seed, truncates, launch):
+    print(f"seed {seed!r}")
     rng = random.Random(seed)
     name = server.new_database()
     writer = RandomMySQLWriter(server, name, seed=seed, size=SIZE, truncates=truncates)
@@ -54,40 +52,24 @@ def following(server, folder, lane, *, seed, truncates, launch):
     return Following(pipe, writer, rng, lane == "record")
 
 
-def followed(server, folder, lane, *, runs, seed, truncates, launch=subprocess.Popen):
-    print(f"seed {seed!r}")
-    one = following(server, folder, lane, seed=seed, truncates=truncates, launch=launch)
-    one.writer.start()
-    try:
-        one.run_and_kill(runs)
-        one.compare()
-    finally:
-        one.writer.settle()
-    print(one.told("the tables equal the source"))
-    return one.kills
-
-
 def test_what_is_written_while_pipelines_are_killed_arrives(mariadb_server, tmp_path, warm):
     def go(lane):
         seed = f"20261121 mysql {lane}"
-        return followed(
-            mariadb_server, tmp_path / lane, lane, runs=3, seed=seed, truncates=False, launch=warm[lane]
-        )
+        return following(
+            mariadb_server, tmp_path / lane, lane, seed=seed, truncates=False, launch=warm
+        ).follow(3)
 
-    with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(go, LANES)) >= 2
+    assert in_both_lanes(go) >= 2
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("round_number", range(2))
-def test_what_is_written_during_100_runs_arrives(round_number, mariadb_server, tmp_path):
+def test_what_is_written_during_100_runs_arrives(round_number, mariadb_server, tmp_path, warm):
     def go(lane):
         seed = f"{random.SystemRandom().randrange(10**9)} {lane}"
-        with WarmCommands() as launch:
-            return followed(
-                mariadb_server, tmp_path / lane, lane, runs=50, seed=seed, truncates=True, launch=launch
-            )
+        return following(
+            mariadb_server, tmp_path / lane, lane, seed=seed, truncates=True, launch=warm
+        ).follow(50)
 
-    with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(go, LANES)) >= 30
+    assert in_both_lanes(go) >= 30

@@ -1,7 +1,7 @@
 """Writers, compaction, expiry and sweep on one table at once: no row lost, none doubled, no file missed.
 
 Actors stop at named points, before and after each commit and between the parts of upkeep, and go on in an
-order that the round's number decides. `20` rounds each run always, `200` in `make soak`.
+order that the round's number decides. `12` rounds each run always, `200` in `make soak`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROUNDS = [
-    pytest.param(20, id="20 rounds"),
+    pytest.param(12, id="12 rounds"),
     pytest.param(200, id="200 rounds", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
 ]
 KEYS = 60

@@ -13,12 +13,11 @@ from .sources import COLUMNS, Source
 SEED = 20261121
 
 
-def test_readers_see_a_complete_table_while_it_is_replaced(tmp_path):
+def test_readers_see_a_complete_table_while_it_is_replaced(tmp_path, warm):
     """Runs that are killed half-way and runs that end, with somebody who reads all the time."""
     source = Source(tmp_path / "s.db", keyed=False, incremental=False, rng=random.Random(SEED), size=2000)
-    pipe = Pipe(
-        tmp_path / "pipe", {**source.config, "batch_size": 100}, {"batch_size_rows": 100, "flush_seconds": 1}
-    )
+    tap = {**source.config, "batch_size": 100}
+    pipe = Pipe(tmp_path / "pipe", tap, {"batch_size_rows": 100, "flush_seconds": 1}, launch=warm)
     pipe.run(load_method="overwrite").require()
     complete = [Counter(source.rows())]
     seen, stop = [], threading.Event()
@@ -51,9 +50,9 @@ def test_readers_see_a_complete_table_while_it_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["with keys", "without keys"])
-def test_a_full_read_that_finds_nothing_new_makes_no_snapshot(tmp_path, keyed):
+def test_a_full_read_that_finds_nothing_new_makes_no_snapshot(tmp_path, keyed, warm):
     source = Source(tmp_path / "s.db", keyed=keyed, incremental=False, rng=random.Random(SEED), size=300)
-    pipe = Pipe(tmp_path / "pipe", source.config, {})
+    pipe = Pipe(tmp_path / "pipe", source.config, {}, launch=warm)
     pipe.run().require()
     before = lake.snapshots(pipe.warehouse, "rows")
     pipe.run().require()

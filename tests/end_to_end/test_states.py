@@ -65,7 +65,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
+def loaded(tmp_path_factory, warm):
     """A shop that is made once; tables know where they are, so each test gets it back in the same place."""
     folder = tmp_path_factory.mktemp("shop")
     shop = folder / "shop"
@@ -77,7 +77,7 @@ def loaded(tmp_path_factory):
         "INSERT INTO orders VALUES (1, 'a', 0, '2024-01-01 00:00:00'), (2, 'b', 0, '2024-01-01 00:00:00')",
         "INSERT INTO clicks VALUES (1, 'start'), (1, 'start'), (2, 'end')",
     )
-    pipe = Pipe(shop / "pipe", {"database": str(shop / "shop.db"), "streams": STREAMS}, {})
+    pipe = Pipe(shop / "pipe", {"database": str(shop / "shop.db"), "streams": STREAMS}, {}, launch=warm)
     states = []
     for number in (1, 2, 3):
         pipe.run().require()
@@ -232,13 +232,12 @@ def _wait_until(true, seconds=60):
         time.sleep(0.1)
 
 
-def test_two_pipelines_into_two_tables_of_one_warehouse_both_go_through(tmp_path, database):
+def test_two_pipelines_into_two_tables_of_one_warehouse_both_go_through(tmp_path, database, warm):
     def load(name):
         streams = {"orders": {"stream_name": f"orders_{name}"}, "clicks": {"stream_name": f"clicks_{name}"}}
         target = {"warehouse": str(tmp_path / "warehouse"), "pipeline": name, "batch_size_rows": 50}
-        return Pipe(
-            tmp_path / name, {"database": str(database), "streams": streams, "batch_size": 50}, target
-        ).run()
+        tap = {"database": str(database), "streams": streams, "batch_size": 50}
+        return Pipe(tmp_path / name, tap, target, launch=warm).run()
 
     with ThreadPoolExecutor(2) as pool:
         for ran in pool.map(load, ["left", "right"]):

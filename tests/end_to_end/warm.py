@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 LATE_IMPORTS = {
     "tap-postgres": ("tap_postgres.log_based.change_log",),
@@ -34,18 +34,20 @@ class WarmProcess:
 
     def __init__(self, connection: socket.socket, stdin: Any, stdout: Any) -> None:
         self._connection = connection
+        self._told = connection.makefile("rb")
         self.stdin, self.stdout = stdin, stdout
-        self.pid = int(connection.recv(100))
+        self.pid = int(self._told.readline())
         self.returncode: int | None = None
         self._lock = threading.Lock()
         self._waiter = threading.Thread(target=self._wait, daemon=True)
         self._waiter.start()
 
     def _wait(self) -> None:
-        code = int(self._connection.recv(100))
+        code = int(self._told.readline())
         with self._lock:
             self.returncode = code
         self._connection.sendall(b"seen")
+        self._told.close()
         self._connection.close()
 
     def poll(self) -> int | None:
@@ -68,9 +70,10 @@ class WarmProcess:
 
 
 class WarmCommands:
-    """Starts commands as `subprocess.Popen` does; each command runs once at a time."""
+    """Starts commands as `subprocess.Popen` does, which starts those of other environments."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="icetap-warm-")  # names of sockets must be short
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -91,8 +94,10 @@ class WarmCommands:
         stderr: Any,
         cwd: Path,
         env: Mapping[str, str],
-    ) -> WarmProcess:
+    ) -> WarmProcess | subprocess.Popen[bytes]:
         """Start a command; `stdin` is a pipe or nothing, `stdout` a pipe, `stderr` a file."""
+        if Path(command[0]).parent != Path(sys.executable).parent:
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env)
         assert stdin in {subprocess.PIPE, subprocess.DEVNULL}
         assert stdout == subprocess.PIPE
         connection = self._connection(Path(command[0]).name)
@@ -109,13 +114,14 @@ class WarmCommands:
 
     def _connection(self, name: str) -> socket.socket:
         address = str(Path(self._folder.name, name))
-        if name not in self._servers:
-            command = [sys.executable, __file__, address, name, *LATE_IMPORTS.get(name, ())]
-            server = self._servers[name] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            assert server.stdout is not None
-            assert server.stdout.readline() == b"ready\n", f"{name} could not be imported"
+        with self._lock:
+            if name not in self._servers:
+                command = [sys.executable, __file__, address, name, *LATE_IMPORTS.get(name, ())]
+                server = self._servers[name] = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"ready\n", f"{name} could not be imported"
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(address)
         return connection
@@ -125,7 +131,7 @@ class WarmCommands:
 
 
 def serve(address: str, name: str, *modules: str) -> None:
-    """Fork for each connection; the fork ends as the command does."""
+    """Fork for each connection a process that attends to the one run which is asked for there."""
     (entry,) = metadata.entry_points(group="console_scripts", name=name)
     command = entry.load()
     for module in modules:
@@ -133,26 +139,35 @@ def serve(address: str, name: str, *modules: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those who attend end by themselves
     print("ready", flush=True)
     while listener in select.select([listener, sys.stdin], [], [])[0]:  # until there is nobody to ask
         connection, _ = listener.accept()
-        request, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, 3)
-        pid = os.fork()
-        if pid == 0:
+        if os.fork() == 0:
             listener.close()
-            connection.close()
-            become(json.loads(request), descriptors)
-            sys.exit(command())
-        for number in descriptors:
-            os.close(number)
-        connection.sendall(str(pid).encode())
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # keeps the number until the end was seen
-        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        with suppress(OSError):
-            connection.sendall(str(code).encode())
-            connection.recv(100)
-        os.waitpid(pid, 0)
+            attend(connection, command)
         connection.close()
+
+
+def attend(connection: socket.socket, command: Callable[[], Any]) -> NoReturn:
+    """Fork the run, and tell its number and how it ended; the fork ends as the command does."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    request, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, 3)
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        become(json.loads(request), descriptors)
+        sys.exit(command())
+    for number in descriptors:
+        os.close(number)
+    with suppress(OSError):
+        connection.sendall(f"{pid}\n".encode())
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # keeps the number until the end was seen
+    code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    with suppress(OSError):
+        connection.sendall(f"{code}\n".encode())
+        connection.recv(100)
+    os._exit(0)
 
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
