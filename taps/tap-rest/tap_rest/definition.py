@@ -119,8 +119,12 @@ def format_findings(document: Document) -> Iterator[Finding]:
     ]
     errors = [error for error in errors if not _is_for_the_streams_to_complete(error)]
     errors.sort(key=lambda error: document.lines.get(_position(error), 0))
+    told: set[Finding] = set()
     for error in errors:
-        yield from _findings(error)
+        for finding in _findings(error):
+            if finding not in told:
+                told.add(finding)
+                yield finding
 
 
 def _is_for_the_streams_to_complete(error: jsonschema.ValidationError) -> bool:
@@ -181,7 +185,7 @@ def _findings(error: jsonschema.ValidationError) -> Iterator[Finding]:
                     yield Finding((*position, key), f"unknown key '{key}'{hint}")
         case "required":
             missing = [key for key in value if key not in instance]
-            yield from (Finding(position, f"{name} needs '{key}'.") for key in missing[:1])
+            yield from (Finding(position, f"{name} needs '{key}'.") for key in missing)
         case "enum":
             known = [str(each) for each in value]
             yield Finding(
@@ -191,6 +195,10 @@ def _findings(error: jsonschema.ValidationError) -> Iterator[Finding]:
             )
         case "const":
             yield Finding(position, f"{name} is '{instance}'; expected '{value}'.")
+        case "pattern" if "propertyNames" in error.absolute_schema_path:
+            yield Finding(
+                (*position, instance), f"the name '{instance}' does not fit. {schema.get('description', '')}"
+            )
         case "pattern":
             about = schema.get("description") or f"expected a text like {value}"
             yield Finding(position, f"{name} is '{instance}', which does not fit. {about}")

@@ -347,8 +347,15 @@ class _Linter:
                 yield Finding(position, f"'{placeholder}' has no value here{why}; there are: {known}.")
             elif root == "config" and _first_name(placeholder) not in {*self._parameters, "start_date"}:
                 name = _first_name(placeholder)
-                hint = did_you_mean(name, self._parameters) or ". Declare it under `parameters`."
-                yield Finding(position, f"'{placeholder}' names no parameter{hint}")
+                hint = did_you_mean(name, self._parameters)
+                is_leaf = position[2:3] == ("request",) and position[3:4] != ("path",)
+                is_optional = is_leaf and not hint
+                advice = ": what needs it is left out. " if is_optional else ". "
+                yield Finding(
+                    position,
+                    f"'{placeholder}' names no parameter{hint or f'{advice}Declare it under `parameters`.'}",
+                    is_error=not is_optional,
+                )
 
     def _secrets_in_url(self, position: Position, text: str, what: str) -> Iterator[Finding]:
         names = re.findall(r"\{config\.(\w+)", text)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from icetap.errors import ConfigurationError
 from icetap.testing.api import FakeApi
 from icetap.testing.in_process import run_tap
 from tap_rest.commands import COMMANDS
@@ -76,6 +77,18 @@ def run(api, folder, text):
             (False, "first.yaml:8: the stream has no `request`"),
             id="no request",
         ),
+        pytest.param(
+            "{lang: en}",
+            '{lang: "{config.language}"}',
+            (False, "first.yaml:10: '{config.language}' names no parameter: what needs it is left out."),
+            id="a parameter that nobody declared",
+        ),
+        pytest.param(
+            "{lang: en}",
+            '{lang: "{config.kye}"}',
+            (True, "first.yaml:10: '{config.kye}' names no parameter; did you mean 'key'?"),
+            id="a misspelt parameter",
+        ),
     ],
 )
 def test_lint_says_what_would_surprise(old, new, expected):
@@ -84,6 +97,23 @@ def test_lint_says_what_would_surprise(old, new, expected):
     (is_error, line), *_ = findings(changed(old, new))
 
     assert (is_error, line[: len(expected[1])]) == expected
+
+
+def test_all_that_is_missing_is_told_at_once():
+    with pytest.raises(ConfigurationError) as refused:
+        findings("id: acme\n")
+
+    for key in ("version", "base_url", "streams"):
+        assert str(refused.value).count(f"the connector needs '{key}'.") == 1
+
+
+def test_a_name_that_does_not_fit_is_told_at_its_line():
+    with pytest.raises(ConfigurationError) as refused:
+        findings(changed("  items:", "  my-items:"))
+
+    assert str(refused.value) == (
+        "first.yaml:8: the name 'my-items' does not fit. Expected letters, digits and underscores."
+    )
 
 
 @pytest.mark.parametrize(
