@@ -15,6 +15,7 @@ import msgspec
 
 from icetap.errors import DataError, IcetapError, RetriableError
 from icetap.rest import NoAccessError, PassingFaultError, Request
+from icetap.secrets.redaction import server_words
 from tap_shopify import objects
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ def _started(stream: ShopifyStream, query: str) -> str:
         if not errors:
             return str(found["bulkOperation"]["id"])
         if not any(map(_is_busy, errors)):
+            words = server_words(str(errors[0].get("message")))
             raise DataError(
-                f"{stream.label}: Shopify refuses the bulk operation: {errors[0].get('message')} "
+                f"{stream.label}: Shopify refuses the bulk operation: {words} "
                 "'bulk_operations: never' reads by pages instead."
             )
         stream.logger.info("Stream %s: waiting for another bulk operation of this app", stream.name)
