@@ -125,7 +125,7 @@ SETTINGS_ELSEWHERE = {
     "ssl": "give 'sslmode: require', or better 'sslmode: verify-full'",
     "ssl_enable": "give 'sslmode', which says the same: 'disable' or one of the others",
     "ssl_client_certificate_enable": "leave it out: 'ssl_client_certificate' alone says it",
-    "ssl_storage_directory": "leave it out: PEM texts go to files of mode 0600 that are removed at the end",
+    "ssl_storage_directory": "leave it out: PEM texts are handed to the driver in memory",
     "dates_as_string": "give 'temporal_overflow: string' if it was true, else leave it out",
     "json_as_object": "leave it out: JSON arrives as JSON text, which keeps every digit",
     "default_replication_method": "give 'streams: {\"*\": {replication_method: …}}'",
