@@ -243,6 +243,18 @@ def test_a_run_that_is_stopped_calls_its_job_off(api, store, abort):
     assert exports.aborted == (["j1"] if abort else [])
 
 
+def test_a_preview_that_gives_up_calls_its_job_off(api, store):
+    exports = Exports(api, store, states=FOREVER)
+    tap = tap_of(things(**{**EXPORT, "job": replace(JOB, timeout_seconds=0.05)}))(
+        config={"base_url": api.url}
+    )
+
+    with pytest.raises(JobError):
+        tap.preview("things", sql=None, limit=1)
+
+    assert exports.aborted == ["j1"]
+
+
 def state_of_killed(run):
     """The state with the job that the run had created when it was killed."""
     states = [message["value"] for message in run.messages if message["type"] == "STATE"]

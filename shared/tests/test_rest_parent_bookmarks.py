@@ -1,10 +1,11 @@
 """Bookmarks of single parents and partitions: what is asked for, what the state holds, how large it gets."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from icetap.rest import ErrorRule, Incremental, Match, NoPaging, bookmarks, query
+from icetap.rest import ErrorRule, Incremental, LinkPaging, Match, NoPaging, bookmarks, query
 from icetap.testing.api import FakeApi, Reply
 
 from .rest_tap import bookmark, read, tap_of, things
@@ -22,7 +23,7 @@ PARTS = {
 
 def tap(**declared):
     parent = things(NoPaging(), child_context={"thing_id": "$.id"})
-    return tap_of(parent, things(NoPaging(), **{**PARTS, **declared}))
+    return tap_of(parent, things(**{"paging": NoPaging(), **PARTS, **declared}))
 
 
 class Shop:
@@ -108,6 +109,38 @@ def test_a_parent_that_is_skipped_keeps_its_bookmark_where_it_was(api):
         "2026-01-05T00:00:00.000000Z",
     }
     assert "Stream parts: 1 parts skipped: gone" in again.log
+
+
+def test_a_parent_that_is_skipped_in_its_middle_is_read_from_where_it_was(api):
+    def answer(call):
+        if call.param("page") == "2":
+            return Reply({}, status=410)
+        link = f'<{api.url}{call.path}?page=2>; rel="next"'
+        return Reply({"data": [{"id": 9, "at": "2026-01-09T00:00:00Z"}]}, headers={"Link": link})
+
+    Shop(api, {1: [3]})
+    api.route("GET", "/things/1/parts", answer)
+
+    run = read(api, tap=tap(paging=LinkPaging())).good()
+
+    assert len(run.records("parts")) == 1
+    assert bookmark(run, "parts")["parents"] == {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_refused"),
+    [
+        pytest.param({1: [9], 2: [3]}, False, id="from parent to parent"),
+        pytest.param({1: [9, 3]}, True, id="within a parent"),
+    ],
+)
+def test_the_order_that_is_declared_holds_within_each_parent(api, parts, is_refused):
+    Shop(api, parts)
+    ordered = replace(PARTS["incremental"], order="asc")
+
+    run = read(api, tap=tap(incremental=ordered))
+
+    assert ("not in the order" in str(run.error)) is is_refused
 
 
 def test_a_killed_run_is_gone_on_with_at_the_parents_that_it_had_not_read(api, monkeypatch):
