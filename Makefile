@@ -34,7 +34,7 @@ demo: $(READY)  ## Load 336,776 real flights into Iceberg, change some, load aga
 	@$(RUN)python docs/tutorial/demo.py
 
 test: $(READY)  ## Run the tests that need nothing but Python packages (10 minutes)
-	$(RUN)pytest -n 2 --dist worksteal -m "not servers and not soak"
+	$(RUN)pytest -n 2 --dist worksteal -m "not servers and not soak" --ignore tests/repository
 
 test-servers: $(READY)  ## Run the tests that need Spark and other servers; what cannot be had is skipped, loudly
 	@bash .ci/servers

@@ -1,5 +1,6 @@
 """The memory of tap-postgres stays under a limit, and does not grow with the table, however slowly its rows are taken."""
 
+import functools
 import json
 import os
 import subprocess
@@ -22,6 +23,28 @@ for line in sys.stdin.buffer:
 """
 
 
+@pytest.fixture(scope="module")
+def tables(postgres_server):
+    """Make a table of so many megabytes, once; return the settings with which it is read."""
+    server, made = postgres_server, []
+
+    @functools.cache
+    def make(megabytes):
+        made.append(server.new_database())
+        rows = megabytes * 1_000_000 // ROW_BYTES
+        server.execute(made[-1], "CREATE TABLE wide (id int PRIMARY KEY, note text)")
+        server.execute(
+            made[-1],
+            f"INSERT INTO wide SELECT g, repeat(md5(g::text), {ROW_BYTES // 32}) FROM generate_series(1, {rows}) AS g",
+        )
+        address = {"host": server.host, "port": server.port, "user": server.user}
+        return {**address, "password": server.password, "database": made[-1]}
+
+    yield make
+    for database in made:
+        server.execute("postgres", f"DROP DATABASE {database}")
+
+
 @pytest.mark.parametrize("lane", ["record", "arrow"])
 @pytest.mark.parametrize(
     "sizes",
@@ -31,33 +54,18 @@ for line in sys.stdin.buffer:
         pytest.param((1_000, 2_500), id="2.5 GB", marks=pytest.mark.soak),
     ],
 )
-def test_memory_stays_under_its_limit(postgres_server, tmp_path, lane, sizes):
+def test_memory_stays_under_its_limit(tables, tmp_path, lane, sizes):
     settings = {"batch_config": {"storage": {"root": str(tmp_path / "batches")}}} if lane == "arrow" else {}
-    peaks = [_peak(postgres_server, tmp_path / str(size), settings, megabytes=size) for size in sizes]
+    peaks = [_peak(tmp_path / str(size), {**tables(size), **settings}) for size in sizes]
 
     print(f"peaks in MB: {peaks}")
     assert max(peaks) < LIMIT_MB, peaks
     assert peaks[-1] <= GROWTH * peaks[0], peaks
 
 
-def _peak(server, folder, settings, *, megabytes):
-    """Make a table, read it, and return the most memory that the tap held, in megabytes."""
+def _peak(folder, config):
+    """Read a table, and return the most memory that the tap held, in megabytes."""
     folder.mkdir()
-    database = server.new_database()
-    rows = megabytes * 1_000_000 // ROW_BYTES
-    server.execute(database, "CREATE TABLE wide (id int PRIMARY KEY, note text)")
-    server.execute(
-        database,
-        f"INSERT INTO wide SELECT g, repeat(md5(g::text), {ROW_BYTES // 32}) FROM generate_series(1, {rows}) AS g",
-    )
-    config = {
-        "host": server.host,
-        "port": server.port,
-        "user": server.user,
-        "password": server.password,
-        "database": database,
-        **settings,
-    }
     (folder / "tap.json").write_text(json.dumps(config))
     tap = measured([str(BIN / "tap-postgres"), "--config", str(folder / "tap.json")], into=folder / "peak")
     with (
@@ -68,6 +76,5 @@ def _peak(server, folder, settings, *, megabytes):
     ):
         # In the Arrow lane the files wait to be taken, and the tap with them.
         subprocess.run([sys.executable, "-c", TAKER, "0.02"], stdin=source.stdout, check=True)
-    server.execute("postgres", f"DROP DATABASE {database}")
     assert source.returncode == 0, (folder / "log.txt").read_text()
     return int((folder / "peak").read_text())
