@@ -31,8 +31,7 @@ if not child:
     os.execvp(command[0], command)
 _, status, used = os.wait4(child, 0)
 with open(int(report), "w") as file:
-    json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], file)
-sys.exit(abs(os.waitstatus_to_exitcode(status)))
+    json.dump([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], file)
 """
 """Starts a program and reports what it used.
 
@@ -188,14 +187,14 @@ class _Running:
             BenchError: When it fails; with the end of what it said.
         """
         with self._report:
-            code = self.process.wait()
+            self.process.wait()
             wall = time.monotonic() - self.started
+            self._report.seek(0)
+            code, cpu, peak_mb = json.load(self._report)
             if code:
                 self._errors.seek(0)
                 tail = self._errors.read()[-3000:].decode(errors="replace")
                 raise BenchError(f"{self._command[0]} ended with exit code {code}:\n{tail}")
-            self._report.seek(0)
-            cpu, peak_mb = json.load(self._report)
         text = ""
         if output is not None:
             output.seek(0)
