@@ -375,6 +375,19 @@ def test_client_credentials_fetch_a_token(shop):
     assert shop.api.calls[0].form["grant_type"] == "client_credentials"
 
 
+@pytest.mark.parametrize("bulk", ["always", "never"])
+def test_a_token_that_ends_in_mid_run_is_fetched_anew(shop, bulk):
+    shop.roots["products"] = [fake.product(i) for i in range(1, 10)]
+    ended = fake.Reply({"errors": "[API] Invalid API key or access token"}, status=401)
+    shop.api.trap = Trap("an old token", lambda *_: ended, on=(3,))
+    app = {"access_token": None, "client_id": "app", "client_secret": "secret"}
+
+    done = run(shop, "products", bulk_operations=bulk, page_size=3, **app).good()
+
+    assert len(done.records("products")) == 9
+    assert [call.path for call in shop.api.calls].count("/admin/oauth/access_token") == 2
+
+
 def test_rest_follows_links_and_asks_for_all_orders_since_the_bookmark(shop):
     shop.roots["orders"] = [fake.order(i, seconds=i) for i in range(1, 601)]
 
