@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from icetap.secrets.keys import KEYS_VARIABLE, new_key
 from icetap.secrets.redaction import Redactor
 from icetap.secrets.store import STORE_VARIABLE, SecretStore
@@ -140,17 +142,24 @@ def test_what_masks_and_references_hide_is_in_nothing_that_a_run_writes(tap: Sub
     assert list(place.findings(outcome)) == []
 
 
-def test_a_run_that_is_killed_leaves_nothing_unmasked(tap: Subject) -> None:
+@pytest.mark.parametrize(
+    "signum",
+    [
+        pytest.param(signal.SIGABRT, id="says-where-it-stands"),
+        pytest.param(signal.SIGKILL, id="cleans-up-nothing", marks=pytest.mark.soak),
+    ],
+)
+def test_a_run_that_is_killed_leaves_nothing_unmasked(tap: Subject, signum: signal.Signals) -> None:
     sample = tap.large_sample
     place = _place(tap)
     config = _config(tap, sample, place, lane=_lane(tap))
     with tap.start(*tap.reading(sample), config=config, environ=place.environ) as process:
         place.watch(process)
         head = _until_rows(process)
-        process.send_signal(signal.SIGABRT)  # dies where it stands, and says where that was
+        process.send_signal(signum)
         outcome = finish(process)
 
-    assert outcome.exit_code in {0, 128 + signal.SIGABRT}, outcome.stderr[-2000:]
+    assert outcome.exit_code in {0, 128 + signum}, outcome.stderr[-2000:]
     assert list(place.findings(outcome, more=head)) == []
 
 
