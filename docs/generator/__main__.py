@@ -35,7 +35,12 @@ def everything(plugins: list[Plugin]) -> dict[Path, str]:
     return {
         meltano: plugins_in_meltano(meltano.read_text(encoding="utf-8"), plugins),
         reference / "connectors.md": connectors_page(plugins),
-        reference / "connector-format.md": format_page(CONNECTOR_FORMAT),
+        # A checkout with other connectors than ours may be without tap-rest.
+        **(
+            {reference / "connector-format.md": format_page(CONNECTOR_FORMAT)}
+            if CONNECTOR_FORMAT.exists()
+            else {}
+        ),
         reference / "icetap.md": command_page(icetap),
         reference / "types.md": types_page(),
         **{plugin.folder / "README.md": settings_in_readme(plugin) for plugin in plugins},
