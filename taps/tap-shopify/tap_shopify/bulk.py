@@ -141,9 +141,15 @@ def _is_busy(error: Mapping[str, Any]) -> bool:
 
 
 def _with_query(stream: ShopifyStream, query: str) -> str | None:
-    """Return the id of the operation with exactly this query, if it was started."""
+    """Return the id of the operation with exactly this query; None if it was not started, or nobody can say."""
     has_list = stream.config["api_version"] >= _LISTED_SINCE  # "unstable" too
-    data = stream.ask(stream.shop.graphql(_NEWEST if has_list else _CURRENT)).document["data"]
+    try:
+        data = stream.ask(stream.shop.graphql(_NEWEST if has_list else _CURRENT)).document["data"]
+    except IcetapError as error:
+        stream.logger.warning(
+            "Stream %s: whether the bulk operation runs is not known: %s", stream.name, error
+        )
+        return None
     found = data["bulkOperations"]["nodes"] if has_list else [data["currentBulkOperation"]]
     return next((str(one["id"]) for one in found if one and one["query"] == query), None)
 

@@ -173,6 +173,24 @@ def test_an_operation_whose_start_was_not_answered_is_found_and_not_started_agai
     assert len(shop.operations) == 1
 
 
+def test_an_operation_that_nobody_can_say_anything_of_is_started_again(shop):
+    shop.roots["orders"] = [fake.order(1)]
+    shop.denied = {"bulkOperations"}
+    lost = fake.Reply(status=502)
+    first = [lost]
+    shop.api.trap = Trap(
+        "the answer to the first start",
+        lambda _api, call, reply: first.pop() if first and b"RunQuery" in call.body else reply,
+        is_before=False,
+        always=True,
+    )
+
+    done = run(shop, "orders").good()
+
+    assert len(done.records("orders")) == 1
+    assert len(shop.operations) == 2
+
+
 def test_an_operation_that_never_ends_is_an_error_and_is_cancelled(shop):
     shop.roots["orders"] = [fake.order(1)]
     shop.is_stuck = True
