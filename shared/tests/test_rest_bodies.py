@@ -228,3 +228,20 @@ def test_a_saved_body_that_says_there_is_more_is_refused(api):
     api.route("GET", "/things", lambda call: {"data": [{"id": 1}], "has_more": True})
 
     assert "has_more" in str(read(api, things(**STREAMED)).error)
+
+
+def test_a_redirect_of_a_large_body_to_another_host_is_followed_without_credentials(api):
+    with FakeApi() as store:
+        elsewhere = store.url.replace("127.0.0.1", "localhost")
+        store.route("GET", "/file", lambda call: {"data": [{"id": 1}]})
+        location = {"Location": f"{elsewhere}/file?signature=not-for-logs"}
+        api.route("GET", "/things", lambda call: Reply({}, status=302, headers=location))
+
+        run = read(
+            api, things(**STREAMED, headers={"X-Key": "{config.token}"}), token="a-secret-token"
+        ).good()
+
+    assert run.records("things") == [{"id": 1}]
+    assert api.calls[0].headers["x-key"] == "a-secret-token"
+    assert not {"authorization", "x-key"} & set(store.calls[0].headers)
+    assert "not-for-logs" not in run.log

@@ -317,13 +317,10 @@ class Client:
             if response.status_code not in _REDIRECTS or not location:
                 return response
             response.close()
-            request = request.copy()
-            request.params = {}
-            if response.status_code == 303 or (
-                response.status_code in {301, 302} and request.method == "POST"
-            ):
-                request.method, request.json, request.form, request.text = "GET", None, None, None
-            url = urljoin(url, location)
+            request, url = request.redirected(response.status_code), urljoin(url, location)
+            if stream and request.method == "GET" and not self.hosts.trusts(url):
+                request = request.for_strangers()  # large bodies often lie in a store of files elsewhere
+                REDACTOR.add(urlsplit(url).query)
         raise _Broken(f"more than {MAX_REDIRECTS} redirects")
 
     def _once(self, request: Request, url: str, *, stream: bool) -> requests.Response:

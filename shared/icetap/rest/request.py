@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from icetap.errors import ConfigurationError
@@ -73,6 +74,20 @@ class Request:
             json=_copied(self.json),
             form=None if self.form is None else dict(self.form),
         )
+
+    def redirected(self, status: int) -> Request:
+        """Return the request that follows a redirect: its address has the parameters, and most go on without a body."""
+        following = self.copy()
+        following.params = {}
+        if status == HTTPStatus.SEE_OTHER or (
+            status in {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND} and self.method == "POST"
+        ):
+            following.method, following.json, following.form, following.text = "GET", None, None, None
+        return following
+
+    def for_strangers(self) -> Request:
+        """Return the request without anything that may be a credential."""
+        return replace(self.copy(), is_signed=False, headers={}, cookies={})
 
     def put(self, place: Place, value: Any) -> None:
         """Put a value in its place.
