@@ -141,6 +141,8 @@ class StripeStream(StripeObjects):
                     # Should the run be cut off, the next one learns what was deleted since now, by Stripe's clock.
                     yield RecordPage([], {})
                     is_known = True
+                    if self.events:
+                        self.stripe.ask_for_events()
                 yield page
             position.read_until = window[1]
             position.is_whole = window[1] == end

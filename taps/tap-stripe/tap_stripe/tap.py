@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from icetap.errors import ConfigurationError
-from icetap.rest import REST_SETTINGS, Bearer, ErrorRule, JSONPath, Match, Rate, Request, RestTap, needed
+from icetap.rest import (
+    REST_SETTINGS,
+    Bearer,
+    ErrorRule,
+    JSONPath,
+    Match,
+    NoAccessError,
+    Rate,
+    Request,
+    RestTap,
+    needed,
+)
 from icetap.settings import did_you_mean
 from tap_stripe.streams import STREAMS
 
@@ -132,6 +143,8 @@ class TapStripe(RestTap):
         "required": ["api_key"],
     }
 
+    _has_asked_for_events = False
+
     @override
     def url(self) -> str:
         return str(self.config["base_url"])
@@ -163,6 +176,16 @@ class TapStripe(RestTap):
                 "The key is one of a sandbox: what comes are its objects, not those of live payments."
             )
         super()._run()
+
+    def ask_for_events(self) -> None:
+        """Warn in a first run already, and once, when the key may not read events, which only later runs do."""
+        if self._has_asked_for_events:
+            return
+        self._has_asked_for_events = True
+        try:
+            self._asked("/v1/events", limit=1)
+        except NoAccessError as error:
+            self.logger.warning("Later runs will not see changes and deletes of older objects: %s", error)
 
     # --- Connect ------------------------------------------------------------------------------------
 

@@ -418,11 +418,11 @@ def _rows(charges: int) -> dict[str, int]:
 
 
 def _requests(charges: int) -> tuple[int, int]:
-    """A list each, and one for the children of each parent; then the events, and the list of new objects."""
+    """A list each, one for the children of each parent, one for the right to events; then events, and lists of new objects."""
     without_events = ("balance_transactions", "files", "events")
     full = ("shipping_rates", "file_links")
     streams = len(PATHS)
-    first = streams - 1 + max(1, math.ceil(charges / 100)) + (2 + len(CHILD_LISTS)) * OTHERS
+    first = streams + max(1, math.ceil(charges / 100)) + (2 + len(CHILD_LISTS)) * OTHERS
     return first, 2 * (streams - len(without_events) - len(full)) + len(without_events) + len(full)
 
 

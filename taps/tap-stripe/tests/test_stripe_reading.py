@@ -178,6 +178,17 @@ def test_without_the_right_to_events_recent_objects_come_again_with_a_warning(ac
     assert "changes and deletes cannot be seen" in second.log
 
 
+def test_a_missing_right_to_events_is_told_of_in_the_first_run_and_once(account):
+    account.stripe.put("charge", "ch_1", created=OLD)
+    account.stripe.denied = {"event"}
+
+    first = account.read("charges", "customers").good()
+
+    assert len(first.records("charges")) == 1
+    assert first.log.count("Later runs will not see changes") == 1
+    assert "rak_event_read" in first.log
+
+
 def test_a_state_older_than_the_events_reads_everything_again(account):
     account.stripe.put("charge", "ch_1", created=OLD)
     first = account.read("charges").good()
