@@ -172,16 +172,16 @@ def test_many_parents_make_few_states(api):
 
 def test_bookmarks_beyond_the_limit_are_left_out_and_their_parents_read_anew_each_time(api, monkeypatch):
     monkeypatch.setattr(bookmarks, "MOST_PARENTS", 3)
-    shop = Shop(api, {thing: [1] for thing in range(5)})
+    shop = Shop(api, {thing: [1] for thing in range(9)})
     first = read(api, tap=tap()).good()
     shop.asked()
 
     again = read(api, tap=tap(), state=first.state).good()
 
     asked = [since for _, since in shop.asked()]
-    assert (asked.count(""), asked.count("2026-01-01")) == (2, 3)
+    assert (asked.count(""), asked.count("2026-01-01")) == (6, 3)
     assert bookmark(again, "parts")["parents"] == bookmark(first, "parts")["parents"]
-    assert "bookmarks of 3 parents are kept; the 2 others" in again.log
+    assert "bookmarks of 3 parents are kept; all others" in again.log
 
 
 def test_partitions_have_bookmarks_of_their_own(api):

@@ -88,7 +88,7 @@ class ParentBookmarks:
         """Take note that a part could not be read to its end: its bookmark stays where it was."""
         name = mark(part.names)
         self._skipped.add(name)
-        self._seen.add(name)
+        self._see(name)
 
     def _steps(self, part: Part) -> Iterator[_Step]:
         name = mark(part.names)
@@ -98,12 +98,13 @@ class ParentBookmarks:
             for page in self._stream.pages_of(replace(part, window=window)):
                 yield _Step(name, progress, page)
             if name in self._skipped:
+                self._skipped.discard(name)
                 return
             progress.complete(window)
             yield _Step(name, progress, RecordPage([]), is_complete=True)
 
     def _take_note(self, step: _Step) -> None:
-        self._seen.add(step.name)
+        self._see(step.name)
         shared, progress = self._stream.progress, step.progress
         without = progress.without_cursor
         reached = progress.after(step.page.records, is_alone=True)
@@ -114,6 +115,13 @@ class ParentBookmarks:
             reached = progress.bookmark()
         if reached:
             self._reached[step.name] = reached["replication_key_value"]
+        if len(self._reached) > 2 * MOST_PARENTS:
+            self._reached = _first(self._reached)
+
+    def _see(self, name: str) -> None:
+        """Take note that a parent of an earlier run is still there."""
+        if name in self._found:
+            self._seen.add(name)
 
     def _due(self) -> dict[str, Any] | None:
         if time.monotonic() - self._written_at < STATE_SECONDS:
@@ -123,25 +131,27 @@ class ParentBookmarks:
 
     def bookmark(self, *, is_end: bool = False) -> dict[str, Any]:
         """Return the stream's part of the state; at the end of a whole read without parents that are gone."""
-        parents = {**self._found, **self._reached}
+        found = self._found
         if is_end and self._sees_every_parent:
-            parents = {name: value for name, value in parents.items() if name in self._seen}
-        surplus = len(parents) - MOST_PARENTS
-        if surplus > 0 and is_end:
+            found = {name: value for name, value in found.items() if name in self._seen}
+        parents = {**found, **self._reached}
+        if is_end and len(parents) > MOST_PARENTS:
             self._stream.logger.warning(
-                "Stream %s: bookmarks of %d parents are kept; the %d others are read from their beginning each time. "
+                "Stream %s: bookmarks of %d parents are kept; all others are read from their beginning each time. "
                 "`state: shared` keeps one for all",
                 self._stream.name,
                 MOST_PARENTS,
-                surplus,
             )
-        kept = sorted(parents)[:MOST_PARENTS] if surplus > 0 else parents
-        return {
-            "replication_key": str(self._stream.replication_key),
-            "parents": {name: parents[name] for name in kept},
-        }
+        return {"replication_key": str(self._stream.replication_key), "parents": _first(parents)}
 
     @property
     def _sees_every_parent(self) -> bool:
         parent = self._stream.parent_stream
         return not self._stream.follow_parent and (parent is None or parent.is_complete)
+
+
+def _first(parents: dict[str, Any]) -> dict[str, Any]:
+    """Return as many bookmarks as are kept: of the same parents whenever there are too many."""
+    if len(parents) <= MOST_PARENTS:
+        return parents
+    return {name: parents[name] for name in sorted(parents)[:MOST_PARENTS]}
