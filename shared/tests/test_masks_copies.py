@@ -10,7 +10,8 @@ from singer_sdk import Stream
 from icetap.errors import ConfigurationError
 from icetap.records.masks.values import KeyedHash
 from icetap.records.tap import RecordTap
-from icetap.rest import NoPaging, RecordRules
+from icetap.rest import Incremental, NoPaging, RecordRules, query
+from icetap.rest.marks import mark
 from icetap.testing.api import FakeApi, Reply
 
 from .rest_tap import read, tap_of, things
@@ -123,6 +124,25 @@ def test_the_words_of_an_api_are_told_without_masks_alone(api, status):
     assert f"'{EMAIL} is blocked'" in str(open_.error)
     assert EMAIL not in f"{masked.error} {masked.log}"
     assert "its words are not told" in str(masked.error)
+
+
+def test_the_state_recognises_a_hidden_parent_by_what_nobody_can_guess(api):
+    """One bookmark for each parent: a hash without a key could be tried with every address that there is."""
+    api.route("GET", "/people/{email}/orders", lambda _: {"data": [{"id": 7, "at": "2026-01-01T00:00:00Z"}]})
+    incremental = Incremental(replication_key="at", start=query("since"))
+    masked = family(incremental=incremental, bookmark_by_parent=True)
+    masks = {"people": {"login.email": "redact"}}
+
+    runs = [
+        read(api, tap=masked, masks=masks, mask_key=key, streams={"lines": {"stream_name": "l"}}).good()
+        for key in (KEY, KEY, "another pepper for tests")
+    ]
+
+    marks = [list(run.bookmark("orders")["parents"]) for run in runs]
+    assert marks[0] == marks[1] != marks[2]
+    assert mark({"person": EMAIL}) not in marks[0]
+    assert EMAIL not in runs[0].stdout
+    assert "'mask_key'" in str(read(api, tap=masked, masks=masks).error)
 
 
 @pytest.mark.parametrize(("masks", "is_kept"), [({}, True), ({"*": {"*": "keep"}}, False)])

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from icetap.rest.incremental import Incremental, Progress, local_now
-from icetap.rest.marks import mark
+from icetap.rest.marks import mark_for
 from icetap.rest.parallel import in_order
 from icetap.rest.parts import Part, RecordPage
 from icetap.rest.sampling import lookback_of
@@ -86,12 +86,12 @@ class ParentBookmarks:
 
     def skip(self, part: Part) -> None:
         """Take note that a part could not be read to its end: its bookmark stays where it was."""
-        name = mark(part.names)
+        name = mark_for(self._stream, part.names)
         self._skipped.add(name)
         self._see(name)
 
     def _steps(self, part: Part) -> Iterator[_Step]:
-        name = mark(part.names)
+        name = mark_for(self._stream, part.names)
         bookmark = {"replication_key_value": self._found[name]} if name in self._found else {}
         progress = progress_from(self._stream, self._incremental, bookmark)
         for window in progress.windows():

@@ -19,7 +19,7 @@ from icetap.rest.answers import Format
 from icetap.rest.client import Client, RestartPagingSignal, StopPagingSignal
 from icetap.rest.failures import RefusedRequestError, UnreadableStreamError
 from icetap.rest.jsonpath import JSONPath
-from icetap.rest.marks import mark
+from icetap.rest.marks import mark_for
 from icetap.rest.parts import RecordPage
 from icetap.rest.reading import PageReader
 from icetap.rest.request import Request
@@ -171,7 +171,7 @@ class JobReader:
         self._stream = stream
         self._part = part
         self._job = job
-        self._mark = _mark_of(stream.request_for(replace(part, job={"key": ""})))
+        self._mark = mark_for(stream, _told_apart(stream.request_for(replace(part, job={"key": ""}))))
 
     def pages(self) -> Iterator[RecordPage]:
         """Yield the result's records, and before them a page without any when the state has a new job to note.
@@ -296,16 +296,14 @@ def _agrees(client: Client, request: Request) -> bool:
     return True
 
 
-def _mark_of(request: Request) -> str:
-    """Return what is equal for equal requests, and tells nothing of them."""
-    return mark(
-        [
-            request.method,
-            request.path,
-            request.params,
-            request.headers,
-            request.json,
-            request.form,
-            request.text,
-        ]
-    )
+def _told_apart(request: Request) -> list[Any]:
+    """Return what is equal for equal requests."""
+    return [
+        request.method,
+        request.path,
+        request.params,
+        request.headers,
+        request.json,
+        request.form,
+        request.text,
+    ]
