@@ -15,10 +15,10 @@ from icetap.rest import (
     ErrorRule,
     JSONPath,
     Match,
-    NoAccessError,
     Rate,
     Request,
     RestTap,
+    SkippedPartError,
     needed,
 )
 from icetap.settings import did_you_mean
@@ -182,9 +182,10 @@ class TapStripe(RestTap):
         if self._has_asked_for_events:
             return
         self._has_asked_for_events = True
+        denied = ErrorRule(Match(status=(403,)), "skip", missing_right)
         try:
-            self._asked("/v1/events", limit=1)
-        except NoAccessError as error:
+            self._asked("/v1/events", rules=[denied], limit=1)
+        except SkippedPartError as error:
             self.logger.warning("Later runs will not see changes and deletes of older objects: %s", error)
 
     # --- Connect ------------------------------------------------------------------------------------
@@ -210,9 +211,10 @@ class TapStripe(RestTap):
                 return found
             after = page["data"][-1]["id"]
 
-    def _asked(self, path: str, **params: Any) -> Any:
+    def _asked(self, path: str, *, rules: Sequence[ErrorRule] = (), **params: Any) -> Any:
         headers = {"Stripe-Version": self.config["api_version"]}
-        return self.client.send(Request(path=path, params=params, headers=headers)).document
+        request = Request(path=path, params=params, headers=headers)
+        return self.client.send(request, rules=rules).document
 
     def account_header(self, account: str | None) -> dict[str, str]:
         """Return the header that asks for another account's objects than the key's own."""
