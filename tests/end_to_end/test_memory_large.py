@@ -1,4 +1,4 @@
-"""The memory of a tap and its loader is the same for millions of rows of a server as for one million."""
+"""The memory of a tap and its loader is the same for five million rows of a server as for half of them."""
 
 import json
 import os
@@ -10,7 +10,8 @@ from .pipes import BIN, measured
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]
 
-SIZES = (1_000_000, 5_000_000)
+SIZES = (2_500_000, 5_000_000)
+"""Fewer do not fill what the loader's search for repeated keys may hold."""
 LIMIT_MB = 512
 GROWTH = 1.15
 COLUMNS = """id BIGINT PRIMARY KEY, customer VARCHAR(30), country CHAR(2), amount DECIMAL(12,2), rate DOUBLE PRECISION,
@@ -39,7 +40,7 @@ SERVERS = [
 
 @pytest.mark.parametrize("lane", ["record", "arrow"])
 @pytest.mark.parametrize(("fixture", "tap", "rows_of"), SERVERS)
-def test_memory_is_flat_from_one_to_five_million_rows(fixture, tap, rows_of, lane, request, tmp_path):
+def test_memory_is_flat_up_to_five_million_rows(fixture, tap, rows_of, lane, request, tmp_path):
     server = request.getfixturevalue(fixture)
     peaks = []
     for size in SIZES:
