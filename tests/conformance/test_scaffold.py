@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def suite_of(module):
-    """The tests of a module of the suite, by name."""
+    """The tests of a module of the suite, by name; of one that has several cases, the first."""
     return [
-        pytest.param(function, id=name)
+        pytest.param(partial(function, **first_case(function)), id=name)
         for name, function in vars(module).items()
         if name.startswith("test_") and inspect.isfunction(function)
     ]
+
+
+def first_case(function):
+    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
+    firsts = {mark.args[0]: mark.args[1][0] for mark in marks}
+    return {name: getattr(first, "values", (first,))[0] for name, first in firsts.items()}
 
 
 @pytest.fixture(scope="module")
