@@ -199,11 +199,14 @@ class ChangeLog(abc.ABC):
         """
 
     @abc.abstractmethod
-    def open(self, followed: Sequence[Followed]) -> None:
+    def open(self, followed: Sequence[Followed]) -> Mapping[str, str]:
         """Make sure that changes of these tables are logged and kept from now on.
 
+        Returns:
+            Streams whose table has no whole log, and why, with the way out; nothing is done for them.
+
         Raises:
-            ConfigurationError: With the statement that a DBA has to run, where rights or settings lack.
+            ConfigurationError: With the statement that a DBA has to run, where rights or settings lack for all.
         """
 
     @abc.abstractmethod

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from icetap.errors import SkippableError
+from icetap.errors import ConfigurationError, SkippableError
 from icetap.sql.change_log import Begin, Change, End, Event, Progress, Reread, Rows, Shape, Truncate
 from icetap.sql.change_log_bookmark import LogBookmark
 from icetap.sql.change_log_stream import FollowedStream
@@ -19,6 +19,7 @@ from icetap.sql.change_log_stream import FollowedStream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from icetap.errors import IcetapError
     from icetap.sql.change_log import ChangeLog, TableId
     from icetap.sql.stream import SQLStream
     from icetap.sql.tap import SQLTap
@@ -100,8 +101,9 @@ class LogBasedRun:
         """
         try:
             self._prepare()
-            self._read_in_full()
-            self._follow()
+            if self._streams:
+                self._read_in_full()
+                self._follow()
         except BaseException:
             for each in self._streams:
                 each.sender.abandon()
@@ -122,7 +124,9 @@ class LogBasedRun:
                 retries.wait_after(error)
 
     def _place(self) -> None:
-        self._log.open([each.followed() for each in self._streams])
+        self._open()
+        if not self._streams:
+            return
         source = self._log.source_id()
         for each in self._streams:
             each.place(source=source)
@@ -130,6 +134,19 @@ class LogBasedRun:
         known |= set(self._positions_left_out(source))
         if known:
             self._log.confirm(known)
+
+    def _open(self) -> None:
+        """Open the log for the streams whose changes it can tell, and leave out the others."""
+        followed = []
+        for each in list(self._streams):
+            try:
+                followed.append(each.followed())
+            except ConfigurationError as error:
+                self._leave_out(each, error)
+        refused = self._log.open(followed) if followed else {}
+        for each in list(self._streams):
+            if reason := refused.get(each.stream.table.stream):
+                self._leave_out(each, ConfigurationError(reason))
 
     def _positions_left_out(self, source: str) -> Iterator[str]:
         """Yield where selected streams stand that cannot be read now: their changes must not be forgotten."""
@@ -152,13 +169,13 @@ class LogBasedRun:
                         retries.progressed()
             except SkippableError as error:
                 each.reads_in_full = False
-                self._leave_out(each, str(error))
+                self._leave_out(each, error)
             except Exception as error:
                 if not self._tap.dialect.transient(error):
                     raise
                 retries.wait_after(error)
 
-    def _leave_out(self, stream: FollowedStream, reason: str) -> None:
+    def _leave_out(self, stream: FollowedStream, reason: IcetapError) -> None:
         self._tap.leave_out(stream.name, reason)
         self._streams.remove(stream)
         del self._by_table[stream.table_id]

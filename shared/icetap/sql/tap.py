@@ -228,7 +228,7 @@ class SQLTap(IcetapTap, abc.ABC):
         """The selected streams that this run cannot read."""
         return self._left_out.names
 
-    def leave_out(self, name: str, reason: str) -> None:
+    def leave_out(self, name: str, reason: IcetapError | str) -> None:
         """Note that a stream cannot be read: the run goes on, and fails at its end."""
         self.logger.error("Stream %s is left out: %s", name, reason)
         self._left_out.add(name, reason)

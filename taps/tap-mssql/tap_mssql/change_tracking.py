@@ -97,12 +97,14 @@ class ChangeTracking(ChangeLog):
         return f"{name}:{str(guid).strip().lower()}"
 
     @override
-    def open(self, followed: Sequence[Followed]) -> None:
+    def open(self, followed: Sequence[Followed]) -> Mapping[str, str]:
         self._connection = self._dialect.open()
         self._followed = {self.table_id(each.table): each for each in followed}
-        problems = [text for is_good, text in self._findings(self._connection, followed) if not is_good]
+        problems = [text for is_good, text in self._database_findings(self._connection) if not is_good]
         if problems:
             raise ConfigurationError("; ".join(problems))
+        found = ((each, *self._table_finding(self._connection, each)) for each in followed)
+        return {each.table.stream: text for each, is_good, text in found if not is_good}
 
     @override
     def close(self) -> None:
@@ -119,11 +121,15 @@ class ChangeTracking(ChangeLog):
     def findings(self, followed: Sequence[Followed]) -> Iterator[tuple[bool, str]]:
         connection = self._dialect.open()
         try:
-            yield from self._findings(connection, followed)
+            yield from self._database_findings(connection)
+            if not connection.rows(RETENTION):
+                return
+            for each in followed:
+                yield self._table_finding(connection, each)
         finally:
             connection.close()
 
-    def _findings(self, connection: Connection, followed: Sequence[Followed]) -> Iterator[tuple[bool, str]]:
+    def _database_findings(self, connection: Connection) -> Iterator[tuple[bool, str]]:
         retention = connection.rows(RETENTION)
         if not retention:
             yield (
@@ -146,8 +152,6 @@ class ChangeTracking(ChangeLog):
                     "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON"
                 ),
             )
-        for each in followed:
-            yield self._table_finding(connection, each)
 
     @staticmethod
     def _table_finding(connection: Connection, followed: Followed) -> tuple[bool, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icetap.errors import ConfigurationError, StateError
+from icetap.errors import ConfigurationError, SkippableError, StateError
 from icetap.sql.dialect import Table
 from icetap.testing.tds import ServerError
 from tap_mssql.change_tracking import changes_sql
@@ -222,6 +222,13 @@ def test_a_table_without_a_primary_key_is_refused_with_the_way_out(database, syn
     database.execute(ON, "CREATE TABLE dbo.t (id int)")
     with pytest.raises(ConfigurationError, match="no primary key"):
         sync(database, **LOG)
+
+
+def test_an_untracked_table_stops_no_other(tracked, sync, caplog):
+    tracked.execute("CREATE TABLE dbo.untracked (id int PRIMARY KEY)")
+    with pytest.raises(SkippableError, match="untracked.*ENABLE CHANGE_TRACKING"):
+        sync(tracked, **LOG)
+    assert "Change log: 0 changes" in caplog.text
 
 
 def test_a_bookmark_ahead_of_the_database_is_a_restored_database(tracked, sync):

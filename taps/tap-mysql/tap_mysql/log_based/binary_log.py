@@ -154,13 +154,14 @@ class BinaryLog(ChangeLog):
         return "gtid" if self._by_gtid else self._log_server.identity
 
     @override
-    def open(self, followed: Sequence[Followed]) -> None:
+    def open(self, followed: Sequence[Followed]) -> Mapping[str, str]:
         self._followed = {self.table_id(each.table): each for each in followed}
-        problems = [*self._log_server.problems(), *self._replica_problems(), *self._table_problems(followed)]
+        problems = [*self._log_server.problems(), *self._replica_problems()]
         if problems:
             raise ConfigurationError(f"{self._server.where}: " + "; ".join(problems))
         with translated(self._server.where):
             self._place.status()
+        return self._table_problems(followed)
 
     def _replica_problems(self) -> Iterator[str]:
         """Yield what is wrong with the log of a replica: without a setting, it lacks what came from its source."""
@@ -176,25 +177,31 @@ class BinaryLog(ChangeLog):
                     "wrote: start it with --log-slave-updates, or read from its source"
                 )
 
-    def _table_problems(self, followed: Sequence[Followed]) -> Iterator[str]:
-        """Yield the tables whose log tells of other rows than the table has."""
+    def _table_problems(self, followed: Sequence[Followed]) -> dict[str, str]:
+        """Return the streams whose log tells of other rows than the table has, and what to do."""
         if not self._log_server.is_mariadb:
-            return
+            return {}
         found = self._query(
             "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'SYSTEM VERSIONED'"
         )
         versioned = {(str(schema), str(name)) for schema, name in found}
-        for each in followed:
-            if self.table_id(each.table) in versioned:
-                yield (
-                    f"stream '{each.table.stream}' is of a table WITH SYSTEM VERSIONING, whose old rows are in the log "
-                    "like new ones: choose FULL_TABLE or INCREMENTAL for it"
-                )
+        return {
+            each.table.stream: (
+                f"stream '{each.table.stream}' is of a table WITH SYSTEM VERSIONING, whose old rows are in the log "
+                "like new ones: choose FULL_TABLE or INCREMENTAL for it"
+            )
+            for each in followed
+            if self.table_id(each.table) in versioned
+        }
 
     @override
     def findings(self, followed: Sequence[Followed]) -> Iterator[tuple[bool, str]]:
         server = self._log_server
-        problems = [*server.problems(), *self._replica_problems(), *self._table_problems(followed)]
+        problems = [
+            *server.problems(),
+            *self._replica_problems(),
+            *self._table_problems(followed).values(),
+        ]
         yield from ((False, f"change log: {problem}") for problem in problems)
         if problems:
             return

@@ -103,7 +103,7 @@ class PostgresChangeLog(ChangeLog):
     # --- prerequisites ------------------------------------------------------------------------------
 
     @override
-    def open(self, followed: Sequence[Followed]) -> None:
+    def open(self, followed: Sequence[Followed]) -> Mapping[str, str]:
         session = self._administration
         checks.require_log(self._facts)
         self._tables = session.tables([self._oid(each.table) for each in followed])
@@ -112,11 +112,19 @@ class PostgresChangeLog(ChangeLog):
             for each in followed
             if (facts := self._tables.get(self._oid(each.table))) is not None
         ]
-        checks.require_identities(known)
-        self._require_publication([facts for _, facts in known])
+        refused = {
+            each.table.stream: problem
+            for each, facts in known
+            if (problem := checks.identity_problem(each, facts))
+        }
+        whole = [facts for each, facts in known if each.table.stream not in refused]
+        if refused and not whole:
+            return refused
+        self._require_publication(whole)
         slot = session.slot(self._settings.slot)
         if slot is not None:
             checks.require_slot(slot, self._settings.slot, database=self._facts.database)
+        return refused
 
     def _require_publication(self, tables: Sequence[TableFacts]) -> None:
         session, name = self._administration, self._settings.publication

@@ -67,17 +67,6 @@ def replication_problem(facts: ServerFacts) -> str | None:
 # --- tables ---------------------------------------------------------------------------------------------
 
 
-def require_identities(known: Sequence[tuple[Followed, TableFacts]]) -> None:
-    """Refuse tables whose deletes and key changes the log cannot tell.
-
-    Raises:
-        ConfigurationError: With a statement for each table.
-    """
-    problems = [problem for each, facts in known if (problem := identity_problem(each, facts))]
-    if problems:
-        raise ConfigurationError(" ".join(problems))
-
-
 def identity_problem(followed: Followed, facts: TableFacts) -> str | None:
     """Say why a table's log would not be whole."""
     name = followed.table.stream

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from icetap.columnar.sender import Sender
-from icetap.errors import ConfigurationError, StateError
+from icetap.errors import ConfigurationError, SkippableError, StateError
 from icetap.testing.databases import postgres
 from tap_postgres.log_based.change_log import is_visible
 from tap_postgres.log_based.checks import log_problem
@@ -73,8 +73,23 @@ def test_what_has_no_log_is_read_by_another_method_when_all_are_log_based(items,
 def test_a_view_that_is_log_based_by_its_name_is_refused(items):
     items.execute("CREATE VIEW v AS SELECT 1 AS a")
 
-    with pytest.raises(ConfigurationError, match="only tables have a change log"):
+    with pytest.raises(SkippableError, match="only tables have a change log"):
         items.run(streams={**WHOLE, "public-v": {"replication_method": "LOG_BASED"}})
+
+
+def test_a_new_table_without_key_is_left_out_and_the_others_are_followed(items, caplog):
+    """It may come at any time: under `"*": LOG_BASED` it must not stop what has run for months."""
+    items.run(streams=WHOLE)
+    items.execute("CREATE TABLE keyless (a int)", "INSERT INTO items VALUES (9, 'new')")
+
+    with pytest.raises(SkippableError, match=r"1 stream could not be read.*keyless.*REPLICA IDENTITY FULL"):
+        items.run(streams=WHOLE)
+    assert "Stream public-keyless is left out" in caplog.text
+
+    items.execute("ALTER TABLE keyless REPLICA IDENTITY FULL", "INSERT INTO keyless VALUES (1)")
+    again = items.run(streams=WHOLE)
+    assert len(again.records("public-items")) == 1
+    assert len(again.records("public-keyless")) == 1
 
 
 def test_a_key_that_the_log_does_not_have_is_refused(items):
@@ -91,7 +106,7 @@ def test_a_part_of_a_partitioned_table_is_refused(log):
         "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)",
     )
 
-    with pytest.raises(ConfigurationError, match="Select the whole instead"):
+    with pytest.raises(SkippableError, match="Select the whole instead"):
         source.run(include_partitions=True)
 
 
