@@ -1,6 +1,6 @@
 """An API that changes while it is read, tap and loader killed at random: the Iceberg table equals the source.
 
-Half of the kills come while the first rows are read. Clocks differ, times are shared, changes are told of late, rows move
+Two of three runs are killed, if they last so long. Clocks differ, times are shared, changes are told of late, rows move
 between pages (`icetap.testing.api.Unrest`). The short forms, with tables in memory, lie beside the taps.
 """
 
@@ -127,18 +127,20 @@ SOURCES = {
 
 
 def random_kill(some: random.Random) -> Kill:
-    line = some.choice([some.randrange(1, 12), some.randrange(2, 60)])
-    return Kill(some.choice(["tap", "target", "both"]), signal.SIGKILL, line, some.random() / 4, every=5)
+    # Some runs are short: a late kill finds nobody.
+    line = some.choice([some.randrange(1, 5), some.randrange(1, 12), some.randrange(2, 60)])
+    delay = some.choice([0, some.random() / 4])
+    return Kill(some.choice(["tap", "target", "both"]), signal.SIGKILL, line, delay, every=5)
 
 
 def changing(source: Moving, folder: Path, *, runs: int) -> int:
-    """Read a source so many times, every other run killed, and once more when it is still; return the kills."""
+    """Read a source so many times, two of three runs killed if they last, and once more when it is still; return the kills."""
     some = random.Random(5)
     pipe = Pipe(folder / "pipe", {}, {"flush_seconds": 1}, tap_command=source.command)
     kills = 0
     for number in range(runs):
         pipe.tap = source.settings(some)
-        ran = pipe.run(kill=random_kill(some) if number % 2 == 0 else None)
+        ran = pipe.run(kill=random_kill(some) if number % 3 < 2 else None)
         assert ran.is_good or ran.killed, ran.log[-3000:]
         kills += ran.killed
         source.unrest.between_runs()
@@ -157,4 +159,4 @@ def test_a_table_equals_a_changing_api_after_50_runs_with_kills(tmp_path, name):
     kills = changing(SOURCES[name](tmp_path), tmp_path, runs=RUNS)
 
     print(f"{name}: the tables equal the source after {RUNS} runs, {kills} of them killed")
-    assert kills >= RUNS // 4
+    assert kills >= RUNS // 5
