@@ -62,14 +62,5 @@ class AnswerCache:
         partial.rename(path)
 
     def _path(self, request: Request) -> Path:
-        asked = [
-            request.method,
-            request.path,
-            request.params,
-            request.headers,
-            request.json,
-            request.form,
-            request.text,
-        ]
-        text = json.dumps([self._scope, *asked], sort_keys=True, default=str)
+        text = json.dumps([self._scope, *request.asked()], sort_keys=True, default=str)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"

@@ -171,7 +171,7 @@ class JobReader:
         self._stream = stream
         self._part = part
         self._job = job
-        self._mark = mark_for(stream, _told_apart(stream.request_for(replace(part, job={"key": ""}))))
+        self._mark = mark_for(stream, stream.request_for(replace(part, job={"key": ""})).asked())
 
     def pages(self) -> Iterator[RecordPage]:
         """Yield the result's records, and before them a page without any when the state has a new job to note.
@@ -294,16 +294,3 @@ def _agrees(client: Client, request: Request) -> bool:
     finally:
         hasty.close()
     return True
-
-
-def _told_apart(request: Request) -> list[Any]:
-    """Return what is equal for equal requests."""
-    return [
-        request.method,
-        request.path,
-        request.params,
-        request.headers,
-        request.json,
-        request.form,
-        request.text,
-    ]

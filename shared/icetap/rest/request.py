@@ -75,6 +75,10 @@ class Request:
             form=None if self.form is None else dict(self.form),
         )
 
+    def asked(self) -> list[Any]:
+        """Return what two requests have alike that ask for the same, credentials left out."""
+        return [self.method, self.path, self.params, self.headers, self.json, self.form, self.text]
+
     def redirected(self, status: int) -> Request:
         """Return the request that follows a redirect: its address has the parameters, and most go on without a body."""
         following = self.copy()

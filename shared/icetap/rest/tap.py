@@ -415,7 +415,8 @@ class RestTap(RecordTap):
             try:
                 count = len(stream.first_page().records)
             except IcetapError as error:
-                yield False, f"stream {stream.name}: {error}"
+                text = str(error)
+                yield False, text if stream.label in text else f"stream {stream.name}: {text}"
             else:
                 yield True, f"stream {stream.name}: {'readable' if count else 'readable, and empty now'}"
 
