@@ -298,13 +298,17 @@ class ServerSession:
         self._convert_compared(tree)
         translated = self._translated(tree)
         with self._server.lock:
-            outside = not self._connection.in_transaction
-            if outside:
-                self._connection.execute("BEGIN IMMEDIATE")
+            if self._connection.in_transaction:
+                self._connection.execute(translated, _named(parameters))
+                return Result()
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
                 self._server.catalogue.next_version(self._connection)
-            self._connection.execute(translated, _named(parameters))
-            if outside:
+                self._connection.execute(translated, _named(parameters))
                 self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
         return Result()
 
     # --- translation --------------------------------------------------------------------------------

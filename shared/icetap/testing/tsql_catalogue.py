@@ -443,9 +443,9 @@ class Catalogue:
             f"json_extract(key, '$[{number}]') AS {_quoted(name)}" for number, name in enumerate(table.key)
         )
         return (
-            "(SELECT max(version) AS SYS_CHANGE_VERSION, "
-            # SQLite takes the other columns of the row that has the maximum; of two in one version the later row.
-            f'operation AS SYS_CHANGE_OPERATION, {keys} FROM (SELECT * FROM "sys.icetap_changes" ORDER BY version DESC, rowid DESC) '
+            # The last of a key's changes: SQLite takes the other columns of the row that has the maximum.
+            "(SELECT max(rowid), version AS SYS_CHANGE_VERSION, "
+            f'operation AS SYS_CHANGE_OPERATION, {keys} FROM "sys.icetap_changes" '
             f"WHERE object_id = {table.object_id} AND version > COALESCE({since}, -1) GROUP BY key)"
         )
 

@@ -64,6 +64,14 @@ def test_only_the_last_state_of_a_row_comes(tracked, sync):
     assert sorted(seen(sync(tracked, state=first.state, **LOG))) == [(1, "two", False), (9, None, True)]
 
 
+def test_a_statement_that_failed_changes_nothing_and_those_after_it_are_seen(tracked, sync):
+    first = sync(tracked, **LOG)
+    with pytest.raises(Exception, match="UNIQUE|duplicate key"):
+        tracked.execute("INSERT INTO dbo.t VALUES (1, N'again', NULL)")
+    tracked.execute("DELETE FROM dbo.t WHERE id = 2", "INSERT INTO dbo.t VALUES (2, N'again', NULL)")
+    assert seen(sync(tracked, state=first.state, **LOG)) == [(2, "again", False)]
+
+
 def test_a_changed_key_is_a_deletion_and_an_insertion(tracked, sync):
     first = sync(tracked, **LOG)
     tracked.execute("UPDATE dbo.t SET id = 30 WHERE id = 3")

@@ -35,13 +35,14 @@ class Loader:
 
 def statement(rng: random.Random) -> str:
     key, value = rng.randrange(60), rng.randrange(1000)
+    moved = key + 1000 + value * 100
     return rng.choice(
         [
             f"INSERT INTO dbo.t SELECT {key}, {value} WHERE NOT EXISTS (SELECT 1 FROM dbo.t WHERE id = {key})",
             f"UPDATE dbo.t SET v = {value} WHERE id = {key}",
             f"UPDATE dbo.t SET v = {value} WHERE v < {value // 4}",
             f"DELETE FROM dbo.t WHERE id = {key}",
-            f"UPDATE dbo.t SET id = {key + 1000 + value * 100} WHERE id = {key}",
+            f"UPDATE dbo.t SET id = {moved} WHERE id = {key} AND NOT EXISTS (SELECT 1 FROM dbo.t WHERE id = {moved})",
         ]
     )
 
