@@ -66,7 +66,7 @@ def test_only_the_last_state_of_a_row_comes(tracked, sync):
 
 def test_a_statement_that_failed_changes_nothing_and_those_after_it_are_seen(tracked, sync):
     first = sync(tracked, **LOG)
-    with pytest.raises(Exception, match="UNIQUE|duplicate key"):
+    with pytest.raises(Exception, match=r"UNIQUE|duplicate key"):
         tracked.execute("INSERT INTO dbo.t VALUES (1, N'again', NULL)")
     tracked.execute("DELETE FROM dbo.t WHERE id = 2", "INSERT INTO dbo.t VALUES (2, N'again', NULL)")
     assert seen(sync(tracked, state=first.state, **LOG)) == [(2, "again", False)]
