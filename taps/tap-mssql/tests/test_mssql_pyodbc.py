@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from icetap.errors import ConfigurationError, RetriableError
+from icetap.errors import ConfigurationError, SkippableError
 from icetap.testing.odbc import driver_library
 from icetap.testing.servers import LEDGER
 from icetap.testing.tds import ServerError
@@ -98,7 +98,7 @@ def test_errors_are_known_by_their_numbers_in_any_language(fake, driver, sync):
     fake.fake.fail["FROM [dbo].[t]"] = [
         ServerError(1205, "Die Transaktion wurde als Deadlockopfer ausgewählt.") for _ in range(9)
     ]
-    with pytest.raises(RetriableError):
+    with pytest.raises(SkippableError, match=r"1205\)\. The run goes on from its last STATE"):
         sync(fake, max_retries=0, **driver)
     fake.fake.fail.clear()
     with pytest.raises(ConfigurationError, match="'password'"):
