@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -155,7 +156,7 @@ class SQLStream(ColumnarStream):
         """The replication method that options or the catalog ask for."""
         return super().replication_method
 
-    @property
+    @functools.cached_property
     def _may_follow(self) -> bool:
         """Whether a change log has this stream, or is asked for it by name and will say that it has not."""
         log = self.dialect.change_log()
