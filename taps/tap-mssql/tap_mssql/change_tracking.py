@@ -121,11 +121,10 @@ class ChangeTracking(ChangeLog):
     def findings(self, followed: Sequence[Followed]) -> Iterator[tuple[bool, str]]:
         connection = self._dialect.open()
         try:
-            yield from self._database_findings(connection)
-            if not connection.rows(RETENTION):
-                return
-            for each in followed:
-                yield self._table_finding(connection, each)
+            found = list(self._database_findings(connection))
+            yield from found
+            if all(is_good for is_good, _ in found):
+                yield from (self._table_finding(connection, each) for each in followed)
         finally:
             connection.close()
 
