@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Self
 LATE_IMPORTS = {
     "tap-postgres": ("tap_postgres.log_based.change_log",),
     "tap-mysql": ("tap_mysql.log_based.binary_log",),
-    "target-iceberg": ("pyiceberg.catalog.sql",),
+    "target-iceberg": ("target_iceberg.target", "pyiceberg.catalog.sql"),
 }
 """What a command imports only when it runs."""
 MOST_BYTES = 2**20

@@ -140,7 +140,7 @@ class Lake:
         self._number += 1
         path = self.folder / f"config-{self._number}.json"
         path.write_text(json.dumps({**self.config, **config}))
-        code = "from target_iceberg.target import main; main()"
+        code = "from target_iceberg.program import main; main()"
         return [sys.executable, "-c", code, "--config", str(path)]
 
     def run(self, messages, **config) -> subprocess.CompletedProcess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from pyiceberg.exceptions import NoSuchTableError
 
 from icetap.testing.tables import table_findings
+from target_iceberg import program
 from target_iceberg.commands import commands
 from target_iceberg.target import TargetIceberg
 
@@ -31,6 +33,18 @@ def call(lake):
         return done
 
     return run
+
+
+def test_garbage_is_collected_again_once_the_program_is_imported(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "target_iceberg.target.main", lambda: seen.append((gc.isenabled(), gc.get_freeze_count() > 0))
+    )
+
+    program.main()
+
+    gc.unfreeze()
+    assert seen == [(True, True)]
 
 
 def test_every_command_has_help_and_stands_in_the_manifest_and_in_the_helps_epilog():
