@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 LOOKED_AT, MOST_DISTINCT = 4096, 0.9
 """Of so many rows at the begin of a batch, how many may be distinct before all are hashed one by one."""
 
+AT_ONCE = 4096
+"""So many values are hashed before their digests are joined, so that all of them stay in the processor's cache."""
+
+_SHOWN = pa.scalar(SHOWN_CHARACTERS, pa.int32())
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 
 
@@ -72,15 +77,15 @@ def _masked(array: pa.Array, column: pa.Field, node: Node, hashed: KeyedHash | N
 def _hashed(array: pa.Array, column: pa.Field, hashed: KeyedHash) -> pa.Array:
     """Hash each distinct value once; a column whose values repeat costs next to nothing."""
     if _has_few_repeats(array):
-        texts = _hex_texts(hashed.digests(_bytes(array.drop_null(), column)))
+        texts = _hex_texts(array.drop_null(), column, hashed)
         return (
             texts
             if not array.null_count
             else pc.replace_with_mask(pa.nulls(len(array), pa.string()), array.is_valid(), texts)
         )
     encoded = pc.dictionary_encode(_storage(array))
-    digests = hashed.digests(_bytes(encoded.dictionary, column))
-    return pa.DictionaryArray.from_arrays(encoded.indices, _hex_texts(digests)).dictionary_decode()
+    texts = _hex_texts(encoded.dictionary, column, hashed)
+    return pa.DictionaryArray.from_arrays(encoded.indices, texts).dictionary_decode()
 
 
 def _has_few_repeats(array: pa.Array) -> bool:
@@ -109,19 +114,17 @@ def _bytes(values: pa.Array, column: pa.Field) -> list[bytes]:
     return [hash_bytes(value) for value in values.to_pylist()]
 
 
-def _hex_texts(digests: list[bytes]) -> pa.Array:
-    """Return the first half of each digest as hexadecimal text."""
-    count, width = len(digests), 2 * HASH_BYTES  # a digest's bytes, and the characters of its half
-    whole = pa.Array.from_buffers(pa.binary(width), count, [None, pa.py_buffer(b"".join(digests))])
-    halves = memoryview(pc.binary_slice(whole, 0, HASH_BYTES).buffers()[1])[: count * HASH_BYTES]
-    offsets = pa.py_buffer(memoryview(_offsets(count, width)))
-    return pa.Array.from_buffers(pa.string(), count, [None, offsets, pa.py_buffer(halves.hex().encode())])
+def _hex_texts(values: pa.Array, column: pa.Field, hashed: KeyedHash) -> pa.Array:
+    """Return the hash of each of some values, none of them null, as hexadecimal text."""
+    parts = (values.slice(begin, AT_ONCE) for begin in range(0, len(values), AT_ONCE))
+    digests = b"".join([b"".join(hashed.digests(_bytes(part, column))) for part in parts])
+    halves = pc.binary_slice(_fixed(digests, 2 * HASH_BYTES), 0, HASH_BYTES)
+    return _fixed(hexlify(halves.buffers()[1]), 2 * HASH_BYTES).cast(pa.string())
 
 
-def _offsets(count: int, width: int) -> Any:
-    from array import array  # noqa: PLC0415 - its name is that of every argument here
-
-    return array("i", range(0, (count + 1) * width, width))
+def _fixed(data: bytes, width: int) -> pa.Array:
+    """Return bytes as an array of values that have so many each."""
+    return pa.Array.from_buffers(pa.binary(width), len(data) // width, [None, pa.py_buffer(data)])
 
 
 # --- partial ----------------------------------------------------------------------------------------
@@ -131,18 +134,26 @@ def _partial(array: pa.Array, column: pa.Field) -> pa.Array:
     if not pa.types.is_string(column.type):
         return _by_distinct(array, lambda value: partial(plain_text(value)))
     lengths = pc.utf8_length(array)
-    hidden = pc.max_element_wise(pc.subtract(lengths, SHOWN_CHARACTERS), 0, skip_nulls=False)
-    is_short = pc.equal(hidden, 0)
-    stars = pc.binary_repeat(HIDDEN, pc.if_else(is_short, lengths, hidden))
-    tail = pc.if_else(is_short, "", pc.utf8_slice_codeunits(array, -SHOWN_CHARACTERS, 2**31 - 1))
-    found = pc.binary_join_element_wise(stars, tail, "")
+    is_short = pc.less_equal(lengths, SHOWN_CHARACTERS)
+    hidden = pc.if_else(is_short, lengths, pc.subtract(lengths, _SHOWN))
+    # Counts from the end alone; a slice walks the whole text.
+    tail = pc.utf8_replace_slice(array, 0, -SHOWN_CHARACTERS, "")
+    found = pc.binary_join_element_wise(_stars(hidden), pc.if_else(is_short, "", tail), "")
     if not _has_at(array):
         return found
     is_email = pc.match_substring_regex(array, _EMAIL)
     halves = pc.split_pattern(pc.filter(array, is_email), "@", max_splits=1)
     local, domain = pc.list_element(halves, 0), pc.list_element(halves, 1)
-    emails = pc.binary_join_element_wise(pc.binary_repeat(HIDDEN, pc.utf8_length(local)), domain, "@")
+    emails = pc.binary_join_element_wise(_stars(pc.utf8_length(local)), domain, "@")
     return pc.replace_with_mask(found, pc.fill_null(is_email, False), emails)
+
+
+def _stars(counts: pa.Array) -> pa.Array:
+    """Return texts of so many stars, none for null: one run of them all, cut by offsets."""
+    ends = pc.cumulative_sum(pc.fill_null(counts, 0))
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
+    stars = HIDDEN.encode() * offsets[-1].as_py()
+    return pa.Array.from_buffers(pa.string(), len(counts), [None, offsets.buffers()[1], pa.py_buffer(stars)])
 
 
 def _has_at(array: pa.Array) -> bool:

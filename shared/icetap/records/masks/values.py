@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime as dt
-import hashlib
-import importlib
 import re
 import uuid
 from decimal import MAX_PREC, Context, Decimal
@@ -17,7 +14,7 @@ import pyarrow as pa
 from icetap.types import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 HASH_BYTES = 16
 """Of the 32 that HMAC-SHA256 has: 128 bits, 32 hexadecimal characters."""
@@ -25,53 +22,38 @@ HASH_BYTES = 16
 SHOWN_CHARACTERS = 4
 HIDDEN = "*"
 
-_BLOCK_BYTES = 64  # of SHA-256: RFC 2104, section 2
 _EXACT = Context(prec=MAX_PREC)
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+", re.ASCII)  # as in Arrow
 
 
 class KeyedHash:
-    """HMAC-SHA256 (RFC 2104), cut to 128 bits; the two halves of the key are prepared once."""
+    """HMAC-SHA256 (RFC 2104), cut to 128 bits; the key is prepared once.
 
-    __slots__ = ("_inner", "_outer")
+    By `cryptography`: for texts of 30 bytes 0.48 microseconds each. Two prepared hashes of `hashlib`, copied
+    for each value, take 0.54, those that are built into Python 0.61 (3.11) and 1.2 (3.12 and 3.13); measured
+    2026-11-22.
+    """
+
+    __slots__ = ("_keyed",)
 
     def __init__(self, key: str) -> None:
-        secret = key.encode()
-        if len(secret) > _BLOCK_BYTES:
-            secret = hashlib.sha256(secret).digest()
-        padded = secret.ljust(_BLOCK_BYTES, b"\0")
-        new = _small_sha256()
-        self._inner = new(bytes(byte ^ 0x36 for byte in padded))
-        self._outer = new(bytes(byte ^ 0x5C for byte in padded))
+        from cryptography.hazmat.primitives import hashes, hmac  # noqa: PLC0415 - 25 ms that few runs need
+
+        self._keyed = hmac.HMAC(key.encode(), hashes.SHA256())
 
     def digests(self, values: Iterable[bytes]) -> list[bytes]:
         """Return the 32 bytes of each value's HMAC."""
         found = []
-        new_inner, new_outer = self._inner.copy, self._outer.copy
+        new = self._keyed.copy
         for value in values:
-            inner = new_inner()
-            inner.update(value)
-            outer = new_outer()
-            outer.update(inner.digest())
-            found.append(outer.digest())
+            keyed = new()
+            keyed.update(value)
+            found.append(keyed.finalize())
         return found
 
     def text(self, value: bytes) -> str:
         """Return the 32 hexadecimal characters that stand for a value."""
         return self.digests([value])[0][:HASH_BYTES].hex()
-
-
-def _small_sha256() -> Callable[[bytes], Any]:
-    """Return the SHA-256 that is built into Python, which starts faster than OpenSSL's, or OpenSSL's.
-
-    For texts of 30 bytes an HMAC takes 0.7 microseconds with it, 1.15 with OpenSSL's (measured
-    2026-11-21 on Python 3.11).
-    """
-    for module in ("_sha256", "_sha2"):
-        with contextlib.suppress(ImportError, AttributeError):
-            found: Callable[[bytes], Any] = importlib.import_module(module).sha256
-            return found
-    return hashlib.sha256
 
 
 def partial(text: str) -> str:
