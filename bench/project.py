@@ -59,6 +59,10 @@ plugins:
     - name: database
     - name: batch_config
       kind: object
+    - name: masks
+      kind: object
+    - name: mask_key
+      sensitive: true
     config:
       database: $BENCH_DATABASE
   - name: tap-sqlite-arrow
@@ -112,9 +116,17 @@ def install(more: Sequence[str] = ()) -> None:
     run([MELTANO, "install", "tap-sqlite", "tap-sqlite-arrow", *more, *twins, "target-iceberg"], cwd=PROJECT)
 
 
-def meltano_run(tap: str, *, database: Path) -> Usage:
-    """Load a database into an empty warehouse through `meltano run`."""
-    return _meltano_run(tap, {"BENCH_DATABASE": str(database)})
+def meltano_run(tap: str, *, database: Path, settings: Mapping[str, str] | None = None) -> Usage:
+    """Load a database into an empty warehouse through `meltano run`.
+
+    Args:
+        tap: The extractor.
+        database: What it reads.
+        settings: More settings of it, as Meltano takes them from the environment.
+    """
+    prefix = tap.upper().replace("-", "_")
+    given = {f"{prefix}_{name.upper()}": value for name, value in (settings or {}).items()}
+    return _meltano_run(tap, {"BENCH_DATABASE": str(database), **given})
 
 
 def meltano_load(tap: str, *, url: str) -> Usage:
