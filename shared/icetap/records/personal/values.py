@@ -48,29 +48,40 @@ def _is_email(text: str) -> bool:
     return _EMAIL.fullmatch(text) is not None
 
 
+# The checks are imported by the first value that has their form: most columns have none.
+
+
 def _is_card(text: str) -> bool:
-    from stdnum import luhn  # noqa: PLC0415 - only detection needs it
+    if _CARD.fullmatch(text) is None:
+        return False
+    from stdnum import luhn  # noqa: PLC0415
 
     digits = re.sub(r"[ -]", "", text)
-    return _CARD.fullmatch(text) is not None and 13 <= len(digits) <= 19 and bool(luhn.is_valid(digits))
+    return 13 <= len(digits) <= 19 and bool(luhn.is_valid(digits))
 
 
 def _is_cpf(text: str) -> bool:
+    if _CPF.fullmatch(text) is None:
+        return False
     from stdnum.br import cpf  # noqa: PLC0415
 
-    return _CPF.fullmatch(text) is not None and bool(cpf.is_valid(text))
+    return bool(cpf.is_valid(text))
 
 
 def _is_cnpj(text: str) -> bool:
+    if _CNPJ.fullmatch(text) is None:
+        return False
     from stdnum.br import cnpj  # noqa: PLC0415
 
-    return _CNPJ.fullmatch(text) is not None and bool(cnpj.is_valid(text))
+    return bool(cnpj.is_valid(text))
 
 
 def _is_iban(text: str) -> bool:
+    if _IBAN.fullmatch(text) is None:
+        return False
     from stdnum import iban  # noqa: PLC0415
 
-    return _IBAN.fullmatch(text) is not None and bool(iban.is_valid(text))
+    return bool(iban.is_valid(text))
 
 
 def _is_ip(text: str) -> bool:
@@ -109,16 +120,18 @@ def _is_number_of(region: str, text: str) -> bool:
 
 def _is_document(text: str) -> bool:
     """Say whether a text is a number that a state gives to people: by its check digits, or its very form."""
+    if "-" in text and _SSN.fullmatch(text):
+        from stdnum.us import ssn  # noqa: PLC0415
+
+        return bool(ssn.is_valid(text))
+    if _DOCUMENT.fullmatch(text.upper()) is None:
+        return False
     from stdnum.de import idnr  # noqa: PLC0415
     from stdnum.es import dni, nie  # noqa: PLC0415
     from stdnum.fr import nir  # noqa: PLC0415
     from stdnum.mx import curp  # noqa: PLC0415
-    from stdnum.us import ssn  # noqa: PLC0415
 
-    if "-" in text and _SSN.fullmatch(text):
-        return bool(ssn.is_valid(text))
-    given = (dni, nie, curp, nir, idnr)
-    return _DOCUMENT.fullmatch(text.upper()) is not None and any(kind.is_valid(text) for kind in given)
+    return any(kind.is_valid(text) for kind in (dni, nie, curp, nir, idnr))
 
 
 @dataclass(frozen=True, slots=True)
