@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pytest
 
-from target_iceberg.methods.keys import KeyOrder, latest_rows, match_keys
+from target_iceberg.methods.keys import latest_rows, match_keys
 
 
 def batch(*values, kind=None, name="k"):
     return pa.RecordBatch.from_arrays([pa.array(values, kind)], names=[name])
-
-
-@pytest.mark.parametrize(
-    ("batches", "strict"),
-    [
-        ([[1, 2, 3]], True),
-        ([[1, 2], [3]], True),
-        ([[1], [1]], False),
-        ([[1, 1]], False),
-        ([[2, 1]], False),
-        ([[1, 3], [2]], False),
-        ([[1], [], [2]], True),
-        ([["a", "b"], ["c"]], True),
-        ([["a\u0000", "a\u0000b"], ["a\u0001"]], True),
-        ([[0.1, 0.2]], False),
-    ],
-    ids=str,
-)
-def test_strictly_rising_keys_need_no_search(batches, strict):
-    order = KeyOrder(["k"])
-    for values in batches:
-        order.see(batch(*values, kind=pa.array(batches[0]).type))
-    assert order.is_strict is strict
-
-
-def test_two_columns_are_never_taken_for_ordered():
-    assert not KeyOrder(["a", "b"]).is_strict
 
 
 def test_the_last_row_of_a_key_stays_unless_it_was_deleted_after():

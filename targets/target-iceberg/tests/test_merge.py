@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from decimal import Decimal
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
+from target_iceberg.methods.merging import Merging
 from target_iceberg.methods.staging import Spool
 from target_iceberg.tables.commit import Change, SchemaStage, commit_change
 
@@ -402,11 +404,12 @@ def test_further_commits_of_a_first_load_compare_what_may_meet_stored_keys(lake,
     assert lake.names() == {**expected, 9: "c9"}
 
 
-def test_keys_beyond_the_stored_ones_are_written_without_a_spool(lake, singer, monkeypatch):
+@pytest.mark.parametrize("keys", [range(5), [1, 4, 0, 3, 2]], ids=["rising", "nearly-in-order"])
+def test_keys_that_came_in_no_commit_before_are_written_without_a_spool(lake, singer, monkeypatch, keys):
     monkeypatch.setattr(Spool, "write", None)
     lake.ok(
         singer.schema(),
-        *(part for n in range(5) for part in (singer.records([n]), singer.state(s=n))),
+        *(part for n in keys for part in (singer.records([n]), singer.state(s=n))),
         batch_size_rows=1,
     )
 
@@ -426,3 +429,46 @@ def test_a_delete_in_a_further_commit_of_a_first_load_finds_its_row(lake, singer
     )
 
     assert sorted(lake.names()) == [2, 3]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_last_row_of_a_key_wins_over_the_commits_of_a_first_load(lake, singer, seed):
+    """Keys come nearly in order; in most loads some come again, in their commit or in a later one."""
+    chance = random.Random(seed)
+    keys = sorted(range(0, 60, chance.choice([1, 3])), key=lambda key: key + chance.randrange(20))
+    for _ in range(chance.randrange(3)):
+        keys.insert(chance.randrange(len(keys)), chance.choice(keys))
+    rows = [{"id": key, "name": str(place)} for place, key in enumerate(keys)]
+    parts = [rows[start : start + 7] for start in range(0, len(rows), 7)]
+
+    lake.ok(
+        singer.schema(),
+        *([*map(singer.record, part), singer.state(s=part[0]["name"])] for part in parts),
+        batch_size_rows=chance.choice([1, 20]),
+    )
+
+    assert lake.names() == {row["id"]: row["name"] for row in rows}
+
+
+def test_keys_that_another_pipeline_wrote_during_a_first_load_are_compared(lake, singer, monkeypatch):
+    """The keys 5 and 2 are new to the first load's own commits, not to the table."""
+    commit, others = Merging.commit, [singer.records([2, 5, 7], name="b")]
+
+    def commit_between(self, *, at_end):
+        commit(self, at_end=at_end)
+        if others:
+            lake.ok(singer.schema(), others.pop(), pipeline="two")
+
+    monkeypatch.setattr(Merging, "commit", commit_between)
+    lake.ok(
+        singer.schema(),
+        singer.records([1, 9], name="a"),
+        singer.state(s=1),
+        singer.records([5, 2], name="c"),
+        singer.state(s=2),
+        pipeline="one",
+        batch_size_rows=1,
+    )
+
+    assert not others
+    assert lake.names() == {1: "a1", 2: "c2", 5: "c5", 7: "b7", 9: "a9"}

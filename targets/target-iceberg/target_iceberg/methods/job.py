@@ -24,6 +24,7 @@ from target_iceberg.tables.writer import WriterOptions
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
+    from target_iceberg.methods.distinct_keys import DistinctKeys
     from target_iceberg.run import Run
     from target_iceberg.settings import StreamSettings
 
@@ -77,16 +78,21 @@ class Job:
         is_known = self.known_bookmark is not None
         return self.was_open or (is_known and not same_bookmark(start.bookmark, self.known_bookmark))
 
-    def new_stage(self, *, keys: tuple[str, ...] = (), splits: bool = False) -> DirectStage:
+    def new_stage(
+        self, *, keys: tuple[str, ...] = (), splits: bool = False, seen: DistinctKeys | None = None
+    ) -> DirectStage:
         """Return a stage whose files may be listed as they are.
 
-        With `keys`, it keeps the newest row of each; with `splits`, it can be cut in two at a mark.
+        With `keys`, it keeps the newest row of each, and `seen` knows those of the stages before; with `splits`, it
+        can be cut in two at a mark.
         """
         schema, table = self.target.schema_stage.schema, self.target.table
         if Layout.of(table).is_plain or not (keys or splits):
-            return DirectStage(table, schema=schema, keys=keys, options=self.options)
+            return DirectStage(table, schema=schema, keys=keys, options=self.options, seen=seen)
         memory = self._share(SPOOL_MEMORY_SHARE)
-        return ArrangedStage(table, schema=schema, keys=keys, options=self.options, memory_bytes=memory)
+        return ArrangedStage(
+            table, schema=schema, keys=keys, options=self.options, memory_bytes=memory, seen=seen
+        )
 
     def new_spool(self, *, keys: tuple[str, ...] | None = None) -> Spool:
         """Return a place for rows that are to be merged, by the stream's keys or by others."""

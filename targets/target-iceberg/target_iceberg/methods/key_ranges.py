@@ -13,6 +13,7 @@ from icetap.types import schema_from_iceberg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table
@@ -117,9 +118,18 @@ def between(key: str, low: Any, high: Any) -> BooleanExpression:
     return And(GreaterThanOrEqual(key, low), LessThanOrEqual(key, high))  # type: ignore[call-arg, arg-type]  # pydantic hides the real signature
 
 
-def may_hold_keys(table: Table, key: str, low: Any, high: Any) -> bool:
-    """Whether a file of the table may hold a key between these two, by the bounds of its key column."""
+def may_hold_keys(
+    table: Table, key: str, low: Any, high: Any, *, apart_from: AbstractSet[str] = frozenset()
+) -> bool:
+    """Whether a file of the table may hold a key between these two, by the bounds of its key column.
+
+    Args:
+        table: The table.
+        key: The key column.
+        low: The smallest key that is looked for.
+        high: The largest one.
+        apart_from: Paths of files that are known to hold none.
+    """
     kind = schema_from_iceberg(table.schema()).field(key).type
-    if not any(matches(kind) for matches in IN_ORDER_TYPES):
-        return True
-    return bool(plan_files(table, row_filter=between(key, low, high)))
+    row_filter = between(key, low, high) if any(matches(kind) for matches in IN_ORDER_TYPES) else AlwaysTrue()
+    return any(task.file.file_path not in apart_from for task in plan_files(table, row_filter=row_filter))

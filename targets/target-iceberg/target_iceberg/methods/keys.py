@@ -14,36 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
-class KeyOrder:
-    """Notices whether keys came in strictly rising order: then none of them came twice."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._key = keys[0] if len(keys) == 1 else None
-        self.first: pa.Scalar | None = None
-        """The smallest key, while the order is strict."""
-        self.last: pa.Scalar | None = None
-        """The largest key, while the order is strict."""
-        self.is_strict = bool(keys) and self._key is not None
-
-    def see(self, batch: pa.RecordBatch) -> None:
-        """Look at the next rows."""
-        if not self.is_strict or not batch.num_rows:
-            return
-        column = batch.column(self._key)
-        if not _has_order(column.type):
-            self.is_strict = False
-            return
-        rises = pc.all(pc.less(column.slice(0, len(column) - 1), column.slice(1))).as_py()
-        follows = self.last is None or pc.less(self.last, column[0]).as_py()
-        self.is_strict = rises is not False and follows is True
-        self.first = column[0] if self.first is None else self.first
-        self.last = column[len(column) - 1]
-
-
-def _has_order(kind: pa.DataType) -> bool:
-    return any(matches(kind) for matches in (pa.types.is_integer, pa.types.is_string, pa.types.is_temporal))
-
-
 def latest_rows(
     staged: Iterable[pa.RecordBatch], deletes: Sequence[tuple[pa.RecordBatch, int]], *, keys: Sequence[str]
 ) -> pa.Int64Array:

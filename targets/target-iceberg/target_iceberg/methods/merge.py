@@ -126,8 +126,8 @@ def plan_merge(
     kinds = [schema_from_iceberg(schema).field(key).type for key in spool.keys]
     ranges = KeyRanges(spool.batches(spool.keys), keys=spool.keys, kinds=kinds)
     tasks = plan_files(table, row_filter=ranges.filter) if table.metadata.current_snapshot_id else []
-    if not tasks and spool.order.is_strict:
-        # New keys only, each once: the further commits of a first load that comes in the order of its keys.
+    if not tasks and spool.seen.are_distinct:
+        # New keys only, each once.
         matches = Matches.none(spool.rows)
     else:
         stored = _stored_keys(table, tasks, keys=spool.keys, ranges=ranges)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from target_iceberg.methods.distinct_keys import DistinctKeys
 from target_iceberg.methods.key_ranges import may_hold_keys
 from target_iceberg.methods.merge_commit import commit_merge, prepare
 from target_iceberg.positions.states import same_bookmark
@@ -26,8 +27,10 @@ class Merging:
         self._job = job
         self._stage: DirectStage | None = None
         self._spool: Spool | None = None
-        self._keys_rise = False
-        """Whether this run's rows came in the order of their key, beyond all that the table held."""
+        self._seen: DistinctKeys | None = None
+        """Knows the keys of all rows since the table was empty, while none of them came twice."""
+        self._own_files: set[str] = set()
+        """The files with those rows."""
         self.comes_again: bool | None = None
         """Whether rows may be changes that a history has already; they are then held until the tap has caught up."""
         self._rows_covered = 0
@@ -43,8 +46,10 @@ class Merging:
         """Get ready for rows."""
         if self.comes_again is None:
             self.comes_again = self._job.may_repeat_versions
-        if self._job.target.is_empty or self._keys_rise:
-            self._stage = self._job.new_stage(keys=self._job.keys)
+        if self._job.target.is_empty:
+            self._seen, self._own_files = DistinctKeys(self._job.keys), set()
+        if self._seen is not None:
+            self._stage = self._job.new_stage(keys=self._job.keys, seen=self._seen)
             self._stage.delete_columns = self._job.delete_columns
         else:
             self._spool = self._spool or self._job.new_spool()
@@ -85,7 +90,7 @@ class Merging:
     def take_over(self, stage: DirectStage) -> None:
         """Merge rows that were staged for something else."""
         self._stage = None
-        self._keys_rise = False
+        self._seen = None
         self._spool = self._respooled(stage)
         self._commit_merge(self._spool)
 
@@ -93,6 +98,8 @@ class Merging:
         """Commit rows that were staged in the hope that the table has none of their keys."""
         target, counts = self._job.target, self._job.counts
         target.refresh()
+        if not (stage.rows or stage.has_deletes):
+            return
         if not self._has_new_keys(stage):
             self.take_over(stage)
             return
@@ -110,7 +117,9 @@ class Merging:
         stage.release()
         counts.inserted += sum(data_file.record_count for data_file in files)
         counts.repeated += superseded
-        self._keys_rise = stage.key_range is not None
+        self._own_files |= {data_file.file_path for data_file in files}
+        if stage.key_range is None:
+            self._seen = None
         self.open()
 
     def _has_new_keys(self, stage: DirectStage) -> bool:
@@ -122,7 +131,9 @@ class Merging:
         if self._job.target.is_empty:
             return True
         found = stage.key_range
-        return found is not None and not may_hold_keys(self._job.target.table, self._job.keys[0], *found)
+        return found is not None and not may_hold_keys(
+            self._job.target.table, self._job.keys[0], *found, apart_from=self._own_files
+        )
 
     def _respooled(self, stage: DirectStage) -> Spool:
         """Turn files that were written in the hope of an empty table into rows for a merge."""

@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from icetap.tables import count_below, read_data_file
 from icetap.types import schema_from_iceberg
-from target_iceberg.methods.keys import KeyOrder, latest_rows
+from target_iceberg.methods.distinct_keys import DistinctKeys
+from target_iceberg.methods.keys import latest_rows
 from target_iceberg.tables.layout import Layout
 from target_iceberg.tables.memory import keep_within
 from target_iceberg.tables.writer import DataFileWriter, delete_files
@@ -40,7 +41,24 @@ class DirectStage:
     are in the order in which they came, unless the table's layout arranges them (see `ArrangedStage`).
     """
 
-    def __init__(self, table: Table, *, schema: Schema, keys: Sequence[str], options: WriterOptions) -> None:
+    def __init__(
+        self,
+        table: Table,
+        *,
+        schema: Schema,
+        keys: Sequence[str],
+        options: WriterOptions,
+        seen: DistinctKeys | None = None,
+    ) -> None:
+        """Begin to stage.
+
+        Args:
+            table: The table, as last loaded.
+            schema: The columns of what comes first.
+            keys: The key columns; with none, rows are not compared.
+            options: How files are written.
+            seen: Knows the keys of the stages before, and takes those of this one; default only these.
+        """
         self._table = table
         self._schema = schema
         self._keys = tuple(keys)
@@ -51,7 +69,8 @@ class DirectStage:
         self._layout = Layout.of(table)
         self._writer: DataFileWriter | None = None
         self._files: list[DataFile] = []
-        self._order = KeyOrder(self._keys)
+        self._seen = seen or DistinctKeys(self._keys)
+        self._seen.begin_part()
         self._deletes: list[tuple[pa.RecordBatch, int]] = []
         self._rows_at_mark = 0
         self.rows = 0
@@ -68,7 +87,7 @@ class DirectStage:
             for piece, is_delete in _runs(batch, deleted):
                 if is_delete:
                     self._deletes.append((piece.select(list(self.delete_columns)), self.rows))
-                    self._order.is_strict = False
+                    self._seen.are_distinct = False
                 else:
                     self._write(piece)
         else:
@@ -77,7 +96,7 @@ class DirectStage:
     def _write(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:
             self._writer = self._new_writer()
-        self._order.see(batch)
+        self._seen.see(batch)
         self._writer.write(batch)
         self.rows += batch.num_rows
 
@@ -92,15 +111,11 @@ class DirectStage:
 
     @property
     def key_range(self) -> tuple[Any, Any] | None:
-        """The smallest and the largest key, when the rows came in the strict order of their one key."""
-        if (
-            not self._order.is_strict
-            or self._deletes
-            or self._order.first is None
-            or self._order.last is None
-        ):
+        """The smallest and the largest value of the one key, when no row has a key of another or of a stage before."""
+        low, high = self._seen.low, self._seen.high
+        if not self._seen.are_distinct or low is None or high is None:
             return None
-        return self._order.first.as_py(), self._order.last.as_py()
+        return low.as_py(), high.as_py()
 
     @property
     def has_deletes(self) -> bool:
@@ -110,9 +125,9 @@ class DirectStage:
     @property
     def has_each_key_once(self) -> bool:
         """Whether every row, deletes among them, has a key of its own."""
-        if self._order.is_strict and not self._deletes:
-            return True
-        return not self._deletes and len(self._latest()) == self.rows
+        if self._deletes:
+            return False
+        return self._seen.are_distinct or len(self._latest()) == self.rows
 
     def _latest(self) -> pa.Int64Array:
         """Return the numbers of the rows that are the newest of their key."""
@@ -123,7 +138,7 @@ class DirectStage:
         """Return the finished files, with the newest row of each key only, and how many rows fell away."""
         self._roll()
         before = self.rows
-        if self._keys and not self._order.is_strict:
+        if self._keys and not self._seen.are_distinct:
             kept = self._latest()
             if len(kept) < self.rows:
                 self._rewrite(kept)
@@ -241,8 +256,9 @@ class ArrangedStage(DirectStage):
         keys: Sequence[str],
         options: WriterOptions,
         memory_bytes: int,
+        seen: DistinctKeys | None = None,
     ) -> None:
-        super().__init__(table, schema=schema, keys=keys, options=options)
+        super().__init__(table, schema=schema, keys=keys, options=options, seen=seen)
         self._spool = Spool(keys=keys, memory_bytes=memory_bytes, budget=options.budget)
 
     @override
@@ -251,7 +267,7 @@ class ArrangedStage(DirectStage):
 
     @override
     def _write(self, batch: pa.RecordBatch) -> None:
-        self._order.see(batch)
+        self._seen.see(batch)
         self._spool.write(batch)
         self.rows += batch.num_rows
 
@@ -259,7 +275,7 @@ class ArrangedStage(DirectStage):
     def finish(self) -> tuple[list[DataFile], int]:
         schema = schema_from_iceberg(self._schema)
         rows = self._arrived(schema)
-        if self._keys and not self._order.is_strict:
+        if self._keys and not self._seen.are_distinct:
             kept = latest_rows(self._arrived_keys(), self._deletes, keys=self._keys)
             self.rows, rows = len(kept), self._spool.rows_of(kept, schema)
         self._files = self._written(rows)
@@ -354,8 +370,8 @@ class Spool:
         self._in_memory: list[pa.RecordBatch] = []
         self._firsts: list[int] = []  # the number of each batch's first row
         self._flags: list[pa.BooleanArray] = []
-        self.order = KeyOrder(self.keys)
-        """Knows whether the keys came in strictly rising order."""
+        self.seen = DistinctKeys(self.keys)
+        """Knows whether no key came twice, where they came about in their order."""
         self._bytes = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.rows = 0
@@ -366,7 +382,7 @@ class Spool:
             return
         flags = deleted if deleted is not None else pa.array([False] * batch.num_rows, pa.bool_())
         self._in_memory.append(batch.append_column(pa.field(DELETED, pa.bool_()), flags))
-        self.order.see(batch)
+        self.seen.see(batch)
         self._firsts.append(self.rows)
         self._flags.append(flags)
         self._bytes += batch.nbytes
