@@ -13,6 +13,7 @@ from target_iceberg.decoding.batch_files import carries_run, is_read_once
 from target_iceberg.decoding.columnar_files import read_columns
 from target_iceberg.decoding.columnar_lane import sendable
 from target_iceberg.decoding.jsonl_files import read_runs, without_broken_lines
+from target_iceberg.decoding.read_buffers import ReadBuffers
 from target_iceberg.decoding.reader import Run
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class BatchLane:
         self._files = files
         self._maps = maps
         self._pool = pool
+        self._buffers = ReadBuffers()
         self._staged: defaultdict[str, list[str]] = defaultdict(list)
         self.kept: Counter[str] = Counter()
         """Per stream: files that were read and stay, as their names tell of no run."""
@@ -79,6 +81,10 @@ class BatchLane:
                     raise DataError(f"{where}: file {number} of its manifest: {fault}") from fault
             self._settle(name, stream)
 
+    def release_memory(self) -> None:
+        """Leave the memory to something else that is kept for the next files."""
+        self._buffers.release()
+
     def committed(self, stream: str) -> None:
         """Delete what is safe in the stream's table now."""
         for name in self._staged.pop(stream, ()):
@@ -105,7 +111,8 @@ class BatchLane:
             runs = _sent_as_lines(file, message, encoding=encoding)
             yield from self._mapped(runs, decoder, version=version)
         else:
-            for decoded in decoder.decode_columns(read_columns(file, encoding=encoding), version=version):
+            pieces = read_columns(file, encoding=encoding, buffers=self._buffers)
+            for decoded in decoder.decode_columns(pieces, version=version):
                 yield decoded, decoded.batch.nbytes
 
     def _lines(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from icetap.errors import DataError
 from target_iceberg.decoding.plain_columns import plain, plain_field
+from target_iceberg.decoding.read_buffers import BufferedFile, ReadBuffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,19 +41,20 @@ class Piece:
     """Per column: rows whose text is not UTF-8; it is null in `batch`."""
 
 
-def read_columns(file: BinaryIO, *, encoding: str) -> Iterator[Piece]:
+def read_columns(file: BinaryIO, *, encoding: str, buffers: ReadBuffers | None = None) -> Iterator[Piece]:
     """Yield the rows of an Arrow or Parquet file; one record batch or piece of a row group is in memory.
 
     Args:
         file: The file.
         encoding: `arrow` or `parquet`, as the manifest says.
+        buffers: The memory for record batches of Arrow files; default memory of this file alone.
 
     Raises:
         DataError: When the file is damaged, cut off or something else, or unpacks to far more than it should.
     """
     head = file.read(6)
     file.seek(0)
-    batches = _arrow(file, head) if encoding == "arrow" else _parquet(file, head)
+    batches = _arrow(file, head, buffers or ReadBuffers()) if encoding == "arrow" else _parquet(file, head)
     try:
         for batch in batches:
             for part in _cut(batch):
@@ -69,10 +71,10 @@ def read_columns(file: BinaryIO, *, encoding: str) -> Iterator[Piece]:
 # --- Arrow ----------------------------------------------------------------------------------------------
 
 
-def _arrow(file: BinaryIO, head: bytes) -> Iterator[pa.RecordBatch]:
+def _arrow(file: BinaryIO, head: bytes, buffers: ReadBuffers) -> Iterator[pa.RecordBatch]:
     if head.startswith(PARQUET):
         raise DataError("a BATCH file is Parquet, but its message says 'arrow'")
-    source = pa.PythonFile(file, mode="r")
+    source = pa.PythonFile(BufferedFile(file, buffers), mode="r")
     if head.startswith(_STREAM):
         with pa.ipc.open_stream(source) as reader:
             yield from _checked(reader.schema, reader)
