@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import (
     compute_statistics_plan,
@@ -32,7 +33,7 @@ from target_iceberg.tables.layout import Layout
 from target_iceberg.tables.partitions import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 24 * 2**20  # in memory, before compression
+
+DICTIONARY_SAMPLE_ROWS = 16_384
 
 METRICS_OF_COLUMN = "write.metadata.metrics.column"
 
@@ -155,13 +158,20 @@ class _RollingFiles:
             self._flush()
             self._partition = partition
         for piece in _pieces(batch, self._row_group_bytes):
-            self._buffer.append(piece)
-            self._buffered_rows += piece.num_rows
-            self._buffered_bytes += piece.nbytes
-            if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= self._row_group_bytes:
-                self._flush()
+            free = ROW_GROUP_ROWS - self._buffered_rows
+            self._add(piece[:free])
+            for start in range(free, piece.num_rows, ROW_GROUP_ROWS):
+                self._add(piece[start : start + ROW_GROUP_ROWS])
         if self._options.budget is not None:
             self._options.budget.settle()
+
+    def _add(self, piece: pa.RecordBatch) -> None:
+        """Add rows that the row group has place for, and write it when it is full."""
+        self._buffer.append(piece)
+        self._buffered_rows += piece.num_rows
+        self._buffered_bytes += piece.nbytes
+        if self._buffered_rows >= ROW_GROUP_ROWS or self._buffered_bytes >= self._row_group_bytes:
+            self._flush()
 
     def close(self) -> list[DataFile]:
         self._flush()
@@ -195,7 +205,7 @@ class _RollingFiles:
         if self._open is not None and self._open.partition is not partition:
             self._roll()
         if self._open is None:
-            self._open = _OpenFile(self._form, partition)
+            self._open = _OpenFile(self._form, partition, first=rows)
         self._open.write(rows)
         if self._open.size >= self._options.target_bytes:
             self._roll()
@@ -254,7 +264,7 @@ def _ids_of_uuids(schema: Schema) -> frozenset[int]:
 class _OpenFile:
     """One Parquet file that is being written."""
 
-    def __init__(self, form: _Form, partition: Partition) -> None:
+    def __init__(self, form: _Form, partition: Partition, *, first: pa.Table) -> None:
         self._form = form
         self.partition = partition
         self._path = form.new_path(partition)
@@ -269,6 +279,7 @@ class _OpenFile:
             write_batch_size=4096,
             # Columns of many values leave the dictionary early: a quarter less work, and smaller files.
             dictionary_pagesize_limit=128 * 1024,
+            use_dictionary=_repeating(form.columns, first),
         )
 
     @property
@@ -315,6 +326,27 @@ class _OpenFile:
         )
         data_file.spec_id = layout.spec.spec_id
         return data_file
+
+
+def _repeating(paths: Iterable[str], rows: pa.Table) -> list[str]:
+    """Return the columns in which a dictionary may pay: all but those of which nearly every value is another.
+
+    Of 8,192 values more than nine tenths are different only where there are so many values that the dictionary of a
+    row group would be given up, after its work. Without it a tenth of the work is saved, and files are smaller.
+    """
+    if rows.num_rows < ROW_GROUP_ROWS // 2:
+        return list(paths)
+    distinct = set()
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        values = column[:DICTIONARY_SAMPLE_ROWS]
+        count = len(values) - values.null_count
+        if pa.types.is_nested(field.type) or count < DICTIONARY_SAMPLE_ROWS // 2:
+            continue
+        if isinstance(field.type, pa.BaseExtensionType):
+            values = values.cast(field.type.storage_type)
+        if pc.count_distinct(values).as_py() > 0.9 * count:
+            distinct.add(field.name)
+    return [path for path in paths if path not in distinct]
 
 
 def _relabel(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
