@@ -173,11 +173,14 @@ class Sides:
         return usage
 
     def _floor(self, size: int) -> Usage:
-        python = plugin_program("extractors", self._server.tap, "python")
-        if self._server.floor == "connectorx":
-            python = DLT.installed() / "python"
         return run(
-            [python, PEERS / self._server.floor_script, self._server.url(size), TABLE, WORK / "peer.parquet"]
+            [
+                DLT.installed() / "python",
+                PEERS / self._server.floor_script,
+                self._server.url(size),
+                TABLE,
+                WORK / "peer.parquet",
+            ]
         )
 
     def _dlt(self, size: int) -> Usage:

@@ -138,6 +138,7 @@ _DLT = (
     "connectorx==0.4.6",
     "psycopg2-binary",
     "pymysql",
+    "adbc-driver-postgresql==1.13.0",  # for the floor, which is measured with the same environment
 )
 
 DLT = Peer("dlt, connectorx backend", _DLT, "Iceberg", _dlt("connectorx"), iceberg)

@@ -1,15 +1,18 @@
-"""Reading as Arrow through ADBC: COPY in binary form, in bounded memory."""
+"""One session: small results as Python values, large ones as Arrow, by COPY in binary form, in bounded memory."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from adbc_driver_manager import AdbcConnection, AdbcStatement, Error
-from adbc_driver_manager._reader import AdbcRecordBatchReader
+import psycopg
+import pyarrow as pa
+from psycopg import pq
 
-from icetap.sql.dialect import CHUNK_BYTES
-from tap_postgres.decode import storage
+from icetap.errors import ConfigurationError
+from tap_postgres import binary_rows, wire_types
+from tap_postgres.binary_rows import RowFormatError
+from tap_postgres.copy_out import CopyError, copy_out, next_result, refusal
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.select import select_sql, with_literals
 from tap_postgres.server import begin_session
@@ -17,19 +20,17 @@ from tap_postgres.server import begin_session
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    import pyarrow as pa
-
     from icetap.sql.dialect import Selection, Value
     from tap_postgres.server import Server
 
-_LEAST_BYTES, _MOST_BYTES = 256 * 1024, CHUNK_BYTES
+_LEAST_BYTES, _MOST_BYTES = 256 * 1024, 2 * 1024 * 1024
+"""Of rows in a batch. More do not fit the processor's caches, and take longer."""
 _UNKNOWN_ROW_BYTES = 256
+_CANCEL_SECONDS = 5
 
 
 class Connection:
     """One session in one read-only transaction, which sees one snapshot.
-
-    The driver is used below its DB-API, whose import takes a second where pandas is installed.
 
     Attributes:
         row_bytes: An estimate for the rows that are read next.
@@ -38,15 +39,12 @@ class Connection:
     def __init__(self, server: Server, snapshot: str | None) -> None:
         self._server = server
         self.row_bytes = _UNKNOWN_ROW_BYTES
-        self._running: AdbcStatement | None = None
-        database = server.database()
         try:
-            self._adbc = AdbcConnection(database)
-        except (Error, OSError) as error:
+            # No statement is prepared under a name: behind a pool it would belong to another session.
+            self._psycopg = psycopg.connect(server.conninfo(), prepare_threshold=None)
+        except psycopg.Error as error:
             raise connect_error(str(error), where=server.name) from error
         try:
-            with self._translated():
-                self._adbc.set_autocommit(False)
             begin_session(self._execute, server, snapshot)
         except BaseException:
             self.close()
@@ -56,19 +54,17 @@ class Connection:
     def _translated(self) -> Generator[None, None, None]:
         try:
             yield
-        except (Error, OSError) as error:
-            raise statement_error(
-                str(error), getattr(error, "sqlstate", None), where=self._server.name
-            ) from error
+        except psycopg.Error as error:
+            said = error.diag.message_primary or str(error)
+            raise statement_error(said, error.sqlstate, where=self._server.name) from error
+        except CopyError as error:
+            raise statement_error(str(error), error.sqlstate, where=self._server.name) from error
+        except RowFormatError as error:
+            raise statement_error(f"lost synchronization: {error}", None, where=self._server.name) from error
 
-    def _execute(self, sql: str) -> pa.Table:
-        with self._translated(), AdbcStatement(self._adbc) as statement:
-            statement.set_sql_query(sql)
-            self._running = statement
-            try:
-                return _reader(statement).read_all()
-            finally:
-                self._running = None
+    def _execute(self, sql: str) -> psycopg.Cursor[Any]:
+        with self._translated():
+            return self._psycopg.execute(sql.encode())
 
     def export_snapshot(self) -> str | None:
         """Return a name under which other sessions see the same snapshot."""
@@ -77,34 +73,59 @@ class Connection:
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """Return a small result as tuples."""
-        result = self._execute(with_literals(sql, parameters))
-        # By position: names of columns may repeat.
-        return list(
-            zip(*(storage(column.combine_chunks()).to_pylist() for column in result.columns), strict=True)
-        )
+        cursor = self._execute(with_literals(sql, parameters))
+        with self._translated():
+            rows = cursor.fetchall() if cursor.description else []
+        return [tuple(_text(value) for value in row) for row in rows]
 
     def read(self, selection: Selection, *, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
-        """Yield the rows of a selection, in batches of about so many rows."""
-        hint = min(_MOST_BYTES, max(_LEAST_BYTES, batch_rows * self.row_bytes))
-        with self._translated(), AdbcStatement(self._adbc) as statement:
-            self._running = statement
+        """Yield the rows of a selection, in batches of about so many rows; none is refused here."""
+        size = min(_MOST_BYTES, max(_LEAST_BYTES, batch_rows * self.row_bytes))
+        sql = select_sql(selection)
+        described = self.described(sql)
+        hints = [column.field.type for column in selection.columns for _ in column.expressions]
+        readers = wire_types.readers([each[1:] for each in described], hints)
+        sql = wire_types.with_casts(sql, readers)
+        names = [str(number) for number in range(len(readers) + 1)]
+        with self._translated():
+            copy = copy_out(
+                self._psycopg.pgconn, f"COPY ({sql}) TO STDOUT (FORMAT BINARY)", columns=len(readers)
+            )
             try:
-                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(hint)})
-                statement.set_sql_query(select_sql(selection))
-                reader = _reader(statement)
-                try:
-                    for batch in reader:
-                        if batch.num_rows:
-                            yield batch
-                finally:
-                    reader.close()
+                for block in copy.blocks(size):
+                    arrays = binary_rows.columns(block, [reader or wire_types.TEXT for reader in readers])
+                    arrays.append(pa.repeat(pa.scalar(False), len(block.begins)))
+                    yield pa.RecordBatch.from_arrays(arrays, names=names)
             finally:
-                self._running = None
+                if not copy.is_over:  # rows would come where an answer is expected
+                    self.cancel()
+                    self.close()
+
+    def described(self, sql: str) -> list[tuple[str, int, int]]:
+        """Return name, type and type modifier of each column of a query, as the server sees it, without running it.
+
+        The extended protocol takes one statement only.
+
+        Raises:
+            ConfigurationError: When it is no query.
+        """
+        session = self._psycopg.pgconn
+        with self._translated():
+            session.send_prepare(b"", sql.encode())
+            _only_result(session)
+            session.send_describe_prepared(b"")
+            result = _only_result(session)
+        if not result.nfields:
+            raise ConfigurationError("the statement has no columns; expected one SELECT")
+        return [
+            ((result.fname(number) or b"").decode(), result.ftype(number), result.fmod(number))
+            for number in range(result.nfields)
+        ]
 
     def release(self) -> None:
         """End the transaction, with its snapshot and its locks."""
         with self._translated():
-            self._adbc.rollback()
+            self._psycopg.rollback()
 
     def renew(self) -> None:
         """Begin to read a new snapshot."""
@@ -112,19 +133,24 @@ class Connection:
 
     def cancel(self) -> None:
         """Ask the server to stop what runs, from another thread."""
-        running = self._running
-        if running is not None:
-            with contextlib.suppress(Error, OSError):
-                running.cancel()
+        with contextlib.suppress(psycopg.Error):
+            self._psycopg.cancel_safe(timeout=_CANCEL_SECONDS)
 
     def close(self) -> None:
-        """End the session, unless a statement still runs that could not be interrupted."""
-        if self._running is None:
-            with contextlib.suppress(Error, OSError):
-                self._adbc.close()
+        """End the session."""
+        with contextlib.suppress(psycopg.Error):
+            self._psycopg.close()
 
 
-def _reader(statement: AdbcStatement) -> Any:
-    """Run a statement; the driver's own reader keeps the SQLSTATE of an error in the middle."""
-    handle, _ = statement.execute_query()
-    return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001 - as the driver's DB-API does
+def _only_result(session: pq.abc.PGconn) -> pq.abc.PGresult:
+    result = next_result(session)
+    while next_result(session) is not None:
+        pass
+    if result is None or result.status != pq.ExecStatus.COMMAND_OK:
+        raise refusal(result)
+    return result
+
+
+def _text(value: Any) -> Any:
+    """Return a text as one, also in a database without an encoding."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,6 +1,6 @@
-"""From the driver's arrays to the exact ones, column-wise, with the values that do not fit marked.
+"""From what was read in binary form to the exact arrays, column-wise, with the values that do not fit marked.
 
-The driver (ADBC) reads PostgreSQL's binary format. Instants arrive as they are counted, so that infinity and years
+Instants arrive as they are counted, so that infinity and years
 that Iceberg cannot hold are recognised in the numbers themselves, without a cast to text in the server.
 """
 
@@ -24,7 +24,7 @@ _NOT_NUMBERS = pa.array(["nan", "inf", "-inf", "NaN", "Infinity", "-Infinity"])
 
 
 def as_is(array: pa.Array) -> Decoded:
-    """Take the driver's array, without its extension type if that is not one of ours."""
+    """Take the array, without its extension type if that is not one of ours."""
     return Decoded(storage(array))
 
 
@@ -85,15 +85,6 @@ def _one_decimal(value: str | None, kind: pa.DataType) -> pa.Scalar | None:
         return None
 
 
-def number_text(array: pa.Array) -> Decoded:
-    """Decimal texts of any length, with PostgreSQL's own words for what is no number."""
-    given = storage(array)
-    if pc.any(pc.is_in(given, value_set=_NOT_NUMBERS)).as_py():
-        for word, own in (("^nan$", "NaN"), ("^inf$", "Infinity"), ("^-inf$", "-Infinity")):
-            given = pc.replace_substring_regex(given, word, own)
-    return Decoded(given)
-
-
 def unsigned(array: pa.Array) -> Decoded:
     """Numbers of 64 bits, from their text; those of more do not fit."""
     return decimal_integer(storage(array))
@@ -133,9 +124,9 @@ def bounded(overflow: Overflow) -> Callable[[pa.Array], Decoded]:
 def list_of(
     element: pa.Field, decode: Callable[[pa.Array], Decoded]
 ) -> Callable[[pa.Array, pa.Array], Decoded]:
-    """Return a decoder of arrays of one dimension, which gets the driver's lists and their dimensions.
+    """Return a decoder of arrays of one dimension, which gets flat lists and their dimensions.
 
-    The driver flattens arrays of several dimensions; those do not fit.
+    Those of several dimensions do not fit.
     """
 
     def decode_list(array: pa.Array, dimensions: pa.Array) -> Decoded:

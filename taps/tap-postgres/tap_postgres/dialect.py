@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tap_postgres.log_based.change_log import PostgresChangeLog
     from tap_postgres.log_based.settings import LogSettings
-    from tap_postgres.psycopg_connection import PsycopgConnection
     from tap_postgres.server import Server
 
 
@@ -54,21 +53,11 @@ class PostgresDialect(Dialect):
         self._sizes: dict[int, tuple[int | None, int | None]] | None = None
 
     @override
-    def connect(self, snapshot: str | None = None) -> Connection | PsycopgConnection:
-        if self.types.reads_text:
-            return self.connect_psycopg(snapshot)
+    def connect(self, snapshot: str | None = None) -> Connection:
         return Connection(self.server, snapshot)
-
-    def connect_psycopg(self, snapshot: str | None = None) -> PsycopgConnection:
-        """Open a session of the other driver; its import takes a third of a second."""
-        from tap_postgres.psycopg_connection import PsycopgConnection  # noqa: PLC0415 - takes time, seldom needed
-
-        return PsycopgConnection(self.server, snapshot)
 
     @override
     def release(self, connection: Any) -> bool:
-        if not isinstance(connection, Connection):
-            return False
         connection.release()
         return True
 
@@ -84,7 +73,7 @@ class PostgresDialect(Dialect):
     def change_log(self) -> PostgresChangeLog | None:
         if self._log is None:
             return None
-        from tap_postgres.log_based.change_log import PostgresChangeLog  # noqa: PLC0415 - imports the slower driver
+        from tap_postgres.log_based.change_log import PostgresChangeLog  # noqa: PLC0415 - takes time, seldom needed
 
         return PostgresChangeLog(self, self._log)
 
@@ -111,7 +100,7 @@ class PostgresDialect(Dialect):
 
     @override
     def describe(self, connection: Any, *, name: str, sql: str) -> Table:
-        session = self.connect_psycopg()
+        session = self.connect()
         try:
             described = session.described(sql)
         except SkippableError as error:

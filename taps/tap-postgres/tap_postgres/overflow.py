@@ -23,15 +23,15 @@ POLICIES = ("refuse", "null", "clamp", "string")
 _DAY = 86_400_000_000
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 FIRST_DAY, LAST_DAY = dt.date.min.toordinal() - _EPOCH, dt.date.max.toordinal() - _EPOCH
-_PG_DAYS, _PG_MICROS = 10_957, 946_684_800_000_000
-"""2000-01-01, PostgreSQL's own epoch, in Unix time; the driver adds it, also to infinity."""
-_LOWEST_DAY, _LOWEST_MICRO = -2_451_507 + _PG_DAYS, -211_813_488_000_000_000 + _PG_MICROS
+EPOCH_DAYS, EPOCH_MICROS = 10_957, 946_684_800_000_000
+"""2000-01-01, PostgreSQL's own epoch, in Unix time; it is added to infinity, too."""
+_LOWEST_DAY, _LOWEST_MICRO = -2_451_507 + EPOCH_DAYS, -211_813_488_000_000_000 + EPOCH_MICROS
 """The earliest finite values, in the year -4713."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a type holds, as it is counted; `lowest` is PostgreSQL's earliest, below it the driver's sums wrapped."""
+    """What a type holds, as it is counted; `lowest` is PostgreSQL's earliest, below it the sums wrapped."""
 
     kind: pa.DataType
     first: int
@@ -43,10 +43,10 @@ class Range:
 def range_of(kind: pa.DataType) -> Range:
     """Return the bounds of a date, a time of day, or an instant."""
     if pa.types.is_date(kind):
-        return Range(kind, FIRST_DAY, LAST_DAY, _LOWEST_DAY, -(2**31) + _PG_DAYS)
+        return Range(kind, FIRST_DAY, LAST_DAY, _LOWEST_DAY, -(2**31) + EPOCH_DAYS)
     if pa.types.is_time(kind):
         return Range(kind, 0, _DAY - 1, None, None)
-    return Range(kind, FIRST_DAY * _DAY, (LAST_DAY + 1) * _DAY - 1, _LOWEST_MICRO, -(2**63) + _PG_MICROS)
+    return Range(kind, FIRST_DAY * _DAY, (LAST_DAY + 1) * _DAY - 1, _LOWEST_MICRO, -(2**63) + EPOCH_MICROS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Overflow:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def applied(self, counted: pa.Array) -> Decoded:
-        """Return the exact values of what the driver counted: days or microseconds since 1970."""
+        """Return the exact values of what was counted: days or microseconds since 1970."""
         bounds = self.bounds
         ends = pc.min_max(counted)
         low, high = ends["min"].as_py(), ends["max"].as_py()

@@ -1,4 +1,4 @@
-"""Statements as whole texts: COPY, by which the driver reads, takes no parameters."""
+"""Statements as whole texts: COPY, by which rows are read, takes no parameters."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def literal(value: Value) -> str:
 
 
 def select_sql(selection: Selection) -> str:
-    """Return the SELECT of a selection; no value is refused by the driver, so `is_refused` is always false."""
+    """Return the SELECT of a selection: the columns, then the extras."""
     items = [expression for column in selection.columns for expression in column.expressions]
-    items += [*selection.extras, "false AS is_refused"]
+    # Under names of their own: one that is cast to text would stand for the column in ORDER BY.
+    items = [f'{item} AS "icetap {number}"' for number, item in enumerate([*items, *selection.extras])]
     source = selection.table.source
     if selection.table.kind == "query":
         source += " AS icetap_query"

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import adbc_driver_postgresql
-from adbc_driver_manager import AdbcDatabase, Error
 
 from icetap.errors import ConfigurationError, SkippableError
 from icetap.sql.dialect import SnapshotGoneError
 from icetap.sql.server import ServerAddress
 from icetap.sql.tls import pem_file
-from tap_postgres.errors import connect_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -45,8 +40,6 @@ class Server:
     keywords: Mapping[str, str] = field(repr=False)
     statement_timeout_ms: int
     lock_timeout_ms: int
-    _database: tuple[str, AdbcDatabase] | None = field(default=None, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Server:
@@ -99,22 +92,6 @@ class Server:
             **self.keywords,
         }
         return " ".join(f"{name}={_value(value)}" for name, value in given.items() if value)
-
-    def database(self) -> AdbcDatabase:
-        """Return the driver's handle; it reads the server's types once, and again after a new password.
-
-        Raises:
-            ConfigurationError: When the server refuses us.
-            RetriableError: When it is away.
-        """
-        conninfo = self.conninfo()
-        with self._lock:
-            if self._database is None or self._database[0] != conninfo:
-                try:
-                    self._database = (conninfo, adbc_driver_postgresql.connect(conninfo))
-                except (Error, OSError) as error:
-                    raise connect_error(str(error), where=self.name) from error
-            return self._database[1]
 
     def session_settings(self) -> dict[str, str]:
         """Return what is set for the transaction: behind a pool, nothing may outlive it."""

@@ -38,14 +38,6 @@ _TLS_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 _READING_SETTINGS: dict[str, dict[str, Any]] = {
-    "driver": {
-        "type": "string",
-        "enum": ["adbc", "psycopg"],
-        "default": "adbc",
-        "title": "Driver",
-        "description": "What reads rows: `adbc` gives columns, `psycopg` gives the same values several times slower, "
-        "for machines where ADBC does not run.",
-    },
     "include_partitions": {
         "type": "boolean",
         "default": False,

@@ -58,7 +58,6 @@ class TapPostgres(SQLTap):
                 number_as=self.config["number_as"],
                 temporal_overflow=self.config["temporal_overflow"],
                 array_as=self.config["array_as"],
-                reads_text=self.config["driver"] == "psycopg",
             ),
             schemas=names_listed(self.config.get("filter_schemas")),
             include_partitions=self.config["include_partitions"],

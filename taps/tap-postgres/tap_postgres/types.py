@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from icetap.sql.dialect import Column
-from icetap.types import KIND, MAX_PRECISION, TIME, TIMESTAMP, TIMESTAMPTZ
+from icetap.types import KIND, TIME, TIMESTAMP, TIMESTAMPTZ
 from tap_postgres import decode, text
 from tap_postgres.overflow import Overflow, range_of
+from tap_postgres.wire_types import decimal_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,13 +70,11 @@ class TypeOptions:
         number_as: What a numeric without precision becomes: `string` or `decimal(p,s)`.
         temporal_overflow: One of `overflow.POLICIES`.
         array_as: `list` or `json`.
-        reads_text: Whether the driver gives the server's texts instead of binary values.
     """
 
     number_as: str = "string"
     temporal_overflow: str = "refuse"
     array_as: str = "list"
-    reads_text: bool = False
     overflows: Counter[str] = field(default_factory=Counter, repr=False)
 
 
@@ -83,8 +82,8 @@ class TypeOptions:
 class Reading:
     """How values of one type are read.
 
-    `expression` and `dimensions` hold `{}` for the quoted column. `binary` decodes the driver's array, `text` the
-    server's own text, None where that does not tell the value. `is_element` says that the driver reads arrays
+    `expression` and `dimensions` hold `{}` for the quoted column. `binary` decodes what was read of it, `text` the
+    server's own text, None where that does not tell the value. `is_element` says that arrays are read in binary form
     of such values, element by element.
     """
 
@@ -92,7 +91,6 @@ class Reading:
     binary: Decoder
     text: Decoder | None
     expression: str = "{}"
-    text_expression: str = "{}"
     metadata: Mapping[bytes, bytes] | None = None
     is_element: bool = True
     dimensions: str | None = None
@@ -142,9 +140,7 @@ class TypeTable:
         except UnreadableTypeError as error:
             reading = _as_text()
             unsupported = unsupported or str(error)
-        return _column(
-            name, reading, self._options, native_type=native_type, nullable=nullable, unsupported=unsupported
-        )
+        return _column(name, reading, native_type=native_type, nullable=nullable, unsupported=unsupported)
 
     def is_known(self, oid: int) -> bool:
         """Say whether the table names this type, and does not merely take its text."""
@@ -210,7 +206,6 @@ class TypeTable:
 def _column(
     name: str,
     reading: Reading,
-    options: TypeOptions,
     *,
     native_type: str,
     nullable: bool,
@@ -233,12 +228,6 @@ def _column(
         decode_log=None if from_text is None else decode_log,
         hint=reading,
     )
-    if options.reads_text:
-        return (
-            column
-            if from_text is None
-            else _of_texts(column, reading.text_expression.format(read), from_text)
-        )
     if reading.list_binary is None or reading.dimensions is None:
         return column
     as_list = reading.list_binary
@@ -247,11 +236,6 @@ def _column(
         expressions=(read, reading.dimensions.format(read)),
         decode=lambda arrays: as_list(arrays[0], arrays[1]),
     )
-
-
-def _of_texts(column: Column, expression: str, from_text: Decoder) -> Column:
-    """Return the column as a driver reads it that gives the server's own texts."""
-    return replace(column, expressions=(expression,), decode=lambda arrays: from_text(arrays[0]))
 
 
 def quoted(name: str) -> str:
@@ -274,16 +258,12 @@ def _as_json(expression: str) -> Reading:
 
 
 def _numeric(modifier: int, options: TypeOptions) -> Reading:
-    """Return the decimal of a precision and scale, which may be negative or beyond the precision since 15."""
-    kind = None
-    if modifier >= 4:
-        precision, scale = (modifier - 4) >> 16 & 0xFFFF, (((modifier - 4) & 0x7FF) ^ 1024) - 1024
-        digits, decimals = max(precision - min(scale, 0), scale), max(scale, 0)
-        kind = pa.decimal128(digits, decimals) if digits <= MAX_PRECISION else None
+    """Return the decimal of a precision and scale, or what `number_as` says where there are none."""
+    kind = decimal_type(modifier)
     if kind is None and (match := _DECIMAL.fullmatch(options.number_as)):
         kind = pa.decimal128(int(match[1]), int(match[2]))
     if kind is None:
-        return Reading(pa.string(), decode.number_text, decode.text)
+        return Reading(pa.string(), decode.text, decode.text, "{}::text", is_element=False)
     return Reading(kind, decode.decimal(kind), decode.decimal(kind))
 
 
@@ -308,7 +288,7 @@ _SCALARS: dict[str, Reading] = {
         pa.float64(), decode.widened(pa.float64()), text.cast(pa.float64(), through=pa.float32())
     ),
     "float8": Reading(pa.float64(), decode.as_is, text.cast(pa.float64())),
-    "numeric": Reading(pa.string(), decode.number_text, decode.text),
+    "numeric": Reading(pa.string(), decode.text, decode.text, "{}::text", is_element=False),
     # Its text depends on the server's lc_monetary; as a numeric it has the digits that the locale gives it.
     "money": Reading(_MONEY, decode.decimal(_MONEY), None, "{}::numeric", is_element=False),
     "bytea": Reading(pa.binary(), decode.as_is, text.binary),

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from icetap.testing.certificates import make_certificates
+from icetap.testing.databases import postgres
 from icetap.testing.in_process import read, run_command
 from tap_postgres.tap import TapPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from icetap.testing.certificates import Certificates
     from icetap.testing.databases import Postgres
     from icetap.testing.in_process import Done, TapRun
 
@@ -67,6 +70,23 @@ def database(postgres_server: Postgres) -> Callable[..., Database]:
         return made
 
     return make
+
+
+TRANSPORTS = {"plain": {"sslmode": "disable"}, "encrypted": {"sslmode": "require"}}
+"""Rows are taken from the socket, or from libpq."""
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Those of the server that speaks TLS."""
+    return make_certificates(tmp_path_factory.mktemp("tls"), names=["db.example.com"])
+
+
+@pytest.fixture(scope="session")
+def tls_server(certificates: Certificates) -> Iterator[Postgres]:
+    """A server that speaks TLS with those who ask for it."""
+    with postgres(certificates=certificates) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from tap_postgres.tap import TapPostgres
 
-from .conftest import Database
+from .conftest import TRANSPORTS, Database
 
 LONG = "n" * 63
 SCHEMA = (
@@ -184,20 +184,20 @@ def test_a_table_of_two_hundred_columns_is_read(scratch):
 
 
 @pytest.mark.parametrize(("encoding", "is_whole"), [("LATIN1", True), ("SQL_ASCII", False)])
-def test_texts_of_databases_in_another_encoding(postgres_server, encoding, is_whole):
+def test_texts_of_databases_in_another_encoding(tls_server, encoding, is_whole):
     name = f"in_{encoding.lower()}_{time.monotonic_ns()}"
-    postgres_server.execute(
+    tls_server.execute(
         "postgres", f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
     )
-    made = Database(postgres_server, name)
+    made = Database(tls_server, name)
     made.execute(
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
         r"INSERT INTO t VALUES (1, 'plain'), (2, convert_from('\xe9'::bytea, 'LATIN1'))"
         if is_whole
         else r"INSERT INTO t VALUES (1, 'plain'), (2, encode('\xe9'::bytea, 'escape')), (3, E'\xe9')",
     )
-    for driver in ("adbc", "psycopg"):
-        tap = TapPostgres(config={**made.config, "driver": driver, "on_rejected": "skip"})
+    for transport in TRANSPORTS.values():
+        tap = TapPostgres(config={**made.config, **transport, "on_rejected": "skip"})
         stream = tap.streams["public-t"]
         rows = [row["v"] for page in stream.pages() for row in page.batch.to_pylist()]
 

@@ -59,9 +59,8 @@ def selects(stream):
     return [chunk.table.source for chunk in made]
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
-def test_the_parts_hold_every_row_once(parted, driver):
-    rows, _, stream = read(parted, driver=driver)
+def test_the_parts_hold_every_row_once(parted):
+    rows, _, stream = read(parted)
 
     assert sorted(row["id"] for row in rows) == list(range(1, ROWS + 1))
     assert {row["note"] for row in rows} == {"x" * 50}

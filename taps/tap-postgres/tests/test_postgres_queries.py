@@ -67,12 +67,10 @@ def test_what_is_no_query_is_refused_at_discovery_by_name(source, sql, said):
         of(source, sql)
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
-def test_nothing_is_written(source, driver):
+def test_nothing_is_written(source):
     tap = TapPostgres(
         config={
             **source.config,
-            "driver": driver,
             "queries": [{"name": "q", "sql": "SELECT nextval('counted') AS n"}],
         }
     )

@@ -324,13 +324,3 @@ def test_a_text_bookmark_is_a_value_and_never_sql(scratch, sync):
     done = sync(source, catalog=catalog_of(source, "public-t", key="at"), state=state)
 
     assert [record["id"] for record in done.records()] == [2]
-
-
-def test_both_drivers_read_incrementally_alike(cursors, sync):
-    stream = f"public-c{list(CURSORS).index('timestamptz')}"
-    catalog = catalog_of(cursors, stream, key="at")
-
-    outputs = [sync(cursors, catalog=catalog, driver=driver) for driver in ("adbc", "psycopg")]
-
-    assert outputs[0].records() == outputs[1].records()
-    assert outputs[0].state == outputs[1].state

@@ -37,21 +37,19 @@ def rows_of(config, stream="public-t"):
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory):
+def tls(tls_server, certificates, tmp_path_factory):
     """A server that speaks TLS, its certificates, and those of somebody else."""
-    certificates = make_certificates(tmp_path_factory.mktemp("tls"), names=["db.example.com"])
     others = make_certificates(tmp_path_factory.mktemp("others"))
-    with postgres(certificates=certificates) as server:
-        database = server.new_database()
-        for statement in (
-            "CREATE TABLE t (id int PRIMARY KEY)",
-            "INSERT INTO t VALUES (1)",
-            "CREATE ROLE certified LOGIN",
-            "GRANT SELECT ON t TO certified",
-            "CREATE VIEW how AS SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-        ):
-            server.execute(database, statement)
-        yield server, database, certificates, others
+    database = tls_server.new_database()
+    for statement in (
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE ROLE certified LOGIN",
+        "GRANT SELECT ON t TO certified",
+        "CREATE VIEW how AS SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+    ):
+        tls_server.execute(database, statement)
+    return tls_server, database, certificates, others
 
 
 @pytest.mark.parametrize(("mode", "is_encrypted"), [("disable", False), ("prefer", True), ("require", True)])
@@ -61,18 +59,15 @@ def test_the_connection_is_encrypted_as_asked_for(tls, mode, is_encrypted):
     assert rows_of(config_of(server, database, sslmode=mode), "public-how") == [{"ssl": is_encrypted}]
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("form", ["path", "text", "one line"])
-def test_the_certificate_is_checked_against_the_authority_that_is_given(tls, driver, form):
+def test_the_certificate_is_checked_against_the_authority_that_is_given(tls, form):
     server, database, certificates, _ = tls
     text = certificates.authority.read_text()
     authority = {"path": str(certificates.authority), "text": text, "one line": text.replace("\n", "\\n")}[
         form
     ]
 
-    config = config_of(
-        server, database, sslmode="verify-full", ssl_certificate_authority=authority, driver=driver
-    )
+    config = config_of(server, database, sslmode="verify-full", ssl_certificate_authority=authority)
 
     assert rows_of(config) == [{"id": 1}]
 
@@ -140,14 +135,14 @@ def test_an_address_in_one_text_is_understood(scratch, url):
         pytest.param(signal.SIGKILL, -signal.SIGKILL, id="SIGKILL", marks=pytest.mark.servers),
     ],
 )
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
-def test_a_signal_ends_the_statement_in_the_server_too(postgres_server, tmp_path, number, code, driver):
-    server, database = postgres_server, "postgres"
-    mark = f"{driver}-{number}"
+@pytest.mark.parametrize("mode", ["disable", "require"])
+def test_a_signal_ends_the_statement_in_the_server_too(tls_server, tmp_path, number, code, mode):
+    server, database = tls_server, "postgres"
+    mark = f"{mode}-{number}"
     query = {"name": "slow", "sql": "SELECT pg_sleep(300)::text AS x"}
-    url = server.url(database).replace("+psycopg2", "") + f"?application_name={mark}"
+    url = server.url(database).replace("+psycopg2", "") + f"?application_name={mark}&sslmode={mode}"
     (tmp_path / "config.json").write_text(
-        json.dumps({"dsn": url, "driver": driver, "queries": [query], "filter_schemas": ["none"]})
+        json.dumps({"dsn": url, "queries": [query], "filter_schemas": ["none"]})
     )
     command = [str(Path(sys.executable).parent / "tap-postgres"), "--config", str(tmp_path / "config.json")]
     sleeping = (
@@ -240,8 +235,7 @@ def _wait_for(replica, database, position):
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
-def test_a_pool_by_transactions_serves_discovery_and_parallel_reads(small_chunks, driver):
+def test_a_pool_by_transactions_serves_discovery_and_parallel_reads(small_chunks):
     # Not in tmp_path: another user runs it, and may not go there.
     with (
         real_server("PgBouncer") as answers,
@@ -261,7 +255,7 @@ def test_a_pool_by_transactions_serves_discovery_and_parallel_reads(small_chunks
             user="nobody",
         ):
             answers("a program on this machine")
-            config = config_of(server, database, port=port, driver=driver, max_parallel=3, sslmode="disable")
+            config = config_of(server, database, port=port, max_parallel=3, sslmode="disable")
             ids = [row["id"] for row in rows_of(config)]
 
     assert ids == list(range(1, 20001))

@@ -1,4 +1,4 @@
-"""Every row of the type table: value by value, by both drivers and from the change log's texts."""
+"""Every row of the type table: value by value, by both transports and from the change log's texts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tap_postgres.catalogue import read_types
 from tap_postgres.tap import TapPostgres
 from tap_postgres.types import TEXT_FORMS, TypeOptions
 
+from .conftest import TRANSPORTS, Database
 from .types_table import ROWS, SETUP
 
 UTC = dt.UTC
@@ -22,25 +23,27 @@ FIRST, LAST = (ROWS[f"timestamp_{end}"][3] for end in ("first", "last"))
 
 
 @pytest.fixture(scope="module")
-def typed(database):
+def typed(tls_server):
     """A table with one column per row of the table above: a row of values, and one of nulls."""
     native = ", ".join(f'"{name}" {row[0]}' for name, row in ROWS.items())
     values = ", ".join(row[1] for row in ROWS.values())
-    return database(
+    made = Database(tls_server, tls_server.new_database())
+    made.execute(
         *SETUP,
         f"CREATE TABLE every_type (id int PRIMARY KEY, {native})",
         f"INSERT INTO every_type VALUES (1, {values})",
         "INSERT INTO every_type (id) VALUES (2)",
     )
+    return made
 
 
 @pytest.fixture(scope="module")
 def batches(typed):
-    """What each driver makes of the table."""
+    """What comes of the table by each transport."""
     found = {}
-    for driver in ("adbc", "psycopg"):
-        tap = TapPostgres(config={**typed.config, "driver": driver})
-        found[driver] = next(tap.streams["public-every_type"].pages()).batch
+    for transport, config in TRANSPORTS.items():
+        tap = TapPostgres(config={**typed.config, **config})
+        found[transport] = next(tap.streams["public-every_type"].pages()).batch
     return found
 
 
@@ -60,11 +63,11 @@ def logged(typed):
 
 
 @pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
-def test_a_value_arrives_as_it_is(batches, driver, name):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_value_arrives_as_it_is(batches, transport, name):
     _, _, arrow_type, expected = ROWS[name]
 
-    column = batches[driver].column(name)
+    column = batches[transport].column(name)
 
     assert column.type == arrow_type
     assert column.to_pylist() == [expected, None]
@@ -79,7 +82,7 @@ def test_the_text_of_a_change_log_gives_the_same_value(logged, batches, name):
     else:
         decoded = column.decode_log(texts)
         assert decoded.refused is None
-        assert decoded.array.equals(batches["adbc"].column(name))
+        assert decoded.array.equals(batches["plain"].column(name))
 
 
 def test_the_table_names_every_type_of_the_server(scratch):
@@ -124,13 +127,11 @@ def test_types_of_extensions_arrive(scratch):
         "INSERT INTO t VALUES (1, 'a=>1, b=>NULL, \"c\\\"d\"=>\"x y\"', 'Ab', 'x.y')",
     )
 
-    for driver in ("adbc", "psycopg"):
-        tap = TapPostgres(config={**source.config, "driver": driver})
-        batch = next(tap.streams["public-t"].pages()).batch
+    batch = next(TapPostgres(config=source.config).streams["public-t"].pages()).batch
 
-        assert batch.column("h").to_pylist() == [[("a", "1"), ("b", None), ('c"d', "x y")]]
-        assert batch.column("c").to_pylist() == ["Ab"]
-        assert batch.column("l").to_pylist() == ["x.y"]
+    assert batch.column("h").to_pylist() == [[("a", "1"), ("b", None), ('c"d', "x y")]]
+    assert batch.column("c").to_pylist() == ["Ab"]
+    assert batch.column("l").to_pylist() == ["x.y"]
 
 
 def test_xml_arrives_as_its_text(scratch):
@@ -140,9 +141,8 @@ def test_xml_arrives_as_its_text(scratch):
     except psycopg.errors.FeatureNotSupported:
         pytest.skip("this server was built without libxml")
 
-    for driver in ("adbc", "psycopg"):
-        tap = TapPostgres(config={**source.config, "driver": driver})
-        assert next(tap.streams["public-t"].pages()).batch.column("x").to_pylist() == ["<a>1</a>"]
+    tap = TapPostgres(config=source.config)
+    assert next(tap.streams["public-t"].pages()).batch.column("x").to_pylist() == ["<a>1</a>"]
 
 
 def test_vectors_arrive_as_lists(scratch):
@@ -155,11 +155,10 @@ def test_vectors_arrive_as_lists(scratch):
         "INSERT INTO t VALUES (1, '[1,2.5,0.1]', ARRAY['[1]'::vector])",
     )
 
-    for driver in ("adbc", "psycopg"):
-        tap = TapPostgres(config={**source.config, "driver": driver})
-        batch = next(tap.streams["public-t"].pages()).batch
-        assert batch.column("v").to_pylist() == [[1.0, 2.5, 0.10000000149011612]]
-        assert batch.column("a").to_pylist() == [[[1.0]]]
+    batch = next(TapPostgres(config=source.config).streams["public-t"].pages()).batch
+
+    assert batch.column("v").to_pylist() == [[1.0, 2.5, 0.10000000149011612]]
+    assert batch.column("a").to_pylist() == [[[1.0]]]
 
 
 def test_wide_scales_of_numeric_are_kept(scratch):
@@ -227,29 +226,26 @@ def outside(database):
     )
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("native", OUTSIDE)
-def test_a_time_out_of_range_is_refused(outside, native, driver):
-    tap = TapPostgres(config={**outside.config, "driver": driver})
+def test_a_time_out_of_range_is_refused(outside, native):
+    tap = TapPostgres(config=outside.config)
 
     with pytest.raises(DataError, match=f"{len(OUTSIDE[native])} of the last .* values of column 'v'"):
         list(tap.streams[f"public-{native}"].pages())
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("native", OUTSIDE)
-def test_a_time_out_of_range_can_be_left_out(outside, native, driver):
-    tap = TapPostgres(config={**outside.config, "driver": driver, "on_rejected": "skip"})
+def test_a_time_out_of_range_can_be_left_out(outside, native):
+    tap = TapPostgres(config={**outside.config, "on_rejected": "skip"})
     stream = tap.streams[f"public-{native}"]
 
     assert [page.batch.to_pylist() for page in stream.pages()] == [[{"id": 99, "v": None, "l": None}]]
     assert sum(stream.rejected.values()) == len(OUTSIDE[native])
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("native", OUTSIDE)
-def test_a_time_out_of_range_can_be_clamped(outside, native, driver):
-    tap = TapPostgres(config={**outside.config, "driver": driver, "temporal_overflow": "clamp"})
+def test_a_time_out_of_range_can_be_clamped(outside, native):
+    tap = TapPostgres(config={**outside.config, "temporal_overflow": "clamp"})
 
     rows = [row for page in tap.streams[f"public-{native}"].pages() for row in page.batch.to_pylist()]
 
@@ -259,10 +255,9 @@ def test_a_time_out_of_range_can_be_clamped(outside, native, driver):
     assert [row["l"] for row in rows] == [*([value] for value in expected), None]
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("native", OUTSIDE)
-def test_a_time_out_of_range_can_become_null_and_is_counted(outside, native, driver, caplog):
-    tap = TapPostgres(config={**outside.config, "driver": driver, "temporal_overflow": "null"})
+def test_a_time_out_of_range_can_become_null_and_is_counted(outside, native, caplog):
+    tap = TapPostgres(config={**outside.config, "temporal_overflow": "null"})
 
     rows = [row for page in tap.streams[f"public-{native}"].pages() for row in page.batch.to_pylist()]
 
@@ -274,10 +269,9 @@ def test_a_time_out_of_range_can_become_null_and_is_counted(outside, native, dri
     )
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("native", OUTSIDE)
-def test_all_times_can_be_texts(outside, native, driver):
-    tap = TapPostgres(config={**outside.config, "driver": driver, "temporal_overflow": "string"})
+def test_all_times_can_be_texts(outside, native):
+    tap = TapPostgres(config={**outside.config, "temporal_overflow": "string"})
     stream = tap.streams[f"public-{native}"]
 
     rows = [row for page in stream.pages() for row in page.batch.to_pylist()]
@@ -298,9 +292,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(scratch, name, driver):
+def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(scratch, name):
     native, value = REFUSED[name]
     source = scratch(
         f"CREATE TABLE t (id int PRIMARY KEY, v {native})",
@@ -310,9 +303,9 @@ def test_a_value_that_does_not_fit_is_refused_and_its_neighbours_are_not(scratch
     )
 
     with pytest.raises(DataError, match="1 of the last 3 values of column 'v'"):
-        list(TapPostgres(config={**source.config, "driver": driver}).streams["public-t"].pages())
+        list(TapPostgres(config=source.config).streams["public-t"].pages())
 
-    tap = TapPostgres(config={**source.config, "driver": driver, "on_rejected": "skip"})
+    tap = TapPostgres(config={**source.config, "on_rejected": "skip"})
     assert next(tap.streams["public-t"].pages()).batch.column("id").to_pylist() == [1, 3]
 
 
@@ -320,10 +313,9 @@ def test_arrays_of_any_dimensions_can_be_json(scratch):
     source = scratch(
         "CREATE TABLE t (id int PRIMARY KEY, v numeric[])", "INSERT INTO t VALUES (1, '{{1.10,2},{3,4}}')"
     )
+    tap = TapPostgres(config={**source.config, "array_as": "json"})
 
-    for driver in ("adbc", "psycopg"):
-        tap = TapPostgres(config={**source.config, "driver": driver, "array_as": "json"})
-        assert next(tap.streams["public-t"].pages()).batch.column("v").to_pylist() == ["[[1.10,2],[3,4]]"]
+    assert next(tap.streams["public-t"].pages()).batch.column("v").to_pylist() == ["[[1.10,2],[3,4]]"]
 
 
 def test_numbers_of_any_size_can_be_decimals(scratch):

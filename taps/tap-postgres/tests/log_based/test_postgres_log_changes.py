@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 BIG = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) AS i)"
 """Text that PostgreSQL keeps outside of the row, even compressed."""
 
@@ -269,11 +267,3 @@ def test_each_of_several_versions_in_a_run_is_activated(items):
         ("ACTIVATE_VERSION", last),
         ("ACTIVATE_VERSION", last),
     ]
-
-
-@pytest.mark.parametrize("driver", ["adbc", "psycopg"])
-def test_both_drivers_follow(items, short, driver):
-    items.run(driver=driver)
-    items.execute("UPDATE items SET name = 'x' WHERE id = 1")
-
-    assert short(items.run(driver=driver)) == [{"id": 1, "name": "x"}]
