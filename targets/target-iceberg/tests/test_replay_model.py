@@ -6,6 +6,7 @@ import contextlib
 import random
 
 import pytest
+from pyiceberg.exceptions import NoSuchTableError
 
 from target_iceberg.contracts import refused_rows, replay
 from target_iceberg.signals import Termination
@@ -110,4 +111,5 @@ def test_nothing_is_lost_or_doubled_and_the_newest_row_of_a_key_stays(lake, sing
     story = Story(lake, singer, seed=seed, keys=keys)
     story.tell()
     assert story.found() == story.expected()
-    assert lake.table("s__rejected").scan().to_arrow().num_rows == 0
+    with contextlib.suppress(NoSuchTableError):  # a story may have refused nothing
+        assert lake.table("s__rejected").scan().to_arrow().num_rows == 0
