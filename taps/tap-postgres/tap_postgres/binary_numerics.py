@@ -62,8 +62,8 @@ class _Digits:
         head = wire.at(">i8", values.begins)
         if values.is_null is not None:
             head[values.is_null] = 0
-        self.counts = head >> 48
-        self.weights = (head << 16) >> 48
+        self.counts = (head >> 48) & 0xFFFF
+        self.weights = np.where(self.counts > 0, (head << 16) >> 48, -1)
         sign = (head >> 16) & 0xFFFF
         self.is_negative = sign == _NEGATIVE
         self.has_words = bool((sign > _NEGATIVE).any())
@@ -82,6 +82,10 @@ def _short(found: _Digits, kind: pa.Decimal128Type, groups: int) -> pa.Array | N
     """Numbers of 64 bits, which the digits make up from the first to the last."""
     if _DIGITS * (int(found.weights.max()) + 1) > max(kind.precision - kind.scale + _DIGITS - 1, 0):
         return None
+    top, beyond = divmod(kind.precision - kind.scale, _DIGITS)
+    first, _ = found.digit(0)
+    if (first[found.weights == top] >= 10**beyond).any():
+        return None  # 64 bits might not hold it
     total = np.zeros(len(found.values), np.int64)
     for number in range(found.most):
         digits, has = found.digit(number)
@@ -133,7 +137,7 @@ def _long(found: _Digits, kind: pa.Decimal128Type, groups: int) -> pa.Array | No
 
 # --- as texts ------------------------------------------------------------------------------------------
 
-_head = struct.Struct(">hhHh").unpack_from
+_head = struct.Struct(">HhHh").unpack_from
 
 
 def texts(wire: Wire, values: Values) -> pa.Array:
@@ -153,14 +157,9 @@ def _text(content: bytes, begin: int) -> str:
     count, weight, sign, shown = _head(content, begin)
     if sign in _WORDS:
         return _WORDS[sign]
-    digits = struct.unpack_from(f">{count}h", content, begin + _HEAD)
-    number = 0
-    for digit in digits:
-        number = number * _BASE + digit
-    exponent = _DIGITS * (weight - count + 1)
-    scaled = (
-        number * 10 ** (exponent + shown) if exponent + shown >= 0 else number // 10 ** -(exponent + shown)
-    )
-    text = f"{scaled:0{shown + 1}d}"
-    text = f"{text[: len(text) - shown]}.{text[len(text) - shown :]}" if shown else text
+    digits = "".join([f"{digit:04}" for digit in struct.unpack_from(f">{count}h", content, begin + _HEAD)])
+    point = _DIGITS * (weight + 1)
+    whole = digits[: max(point, 0)].ljust(point, "0").lstrip("0") or "0"
+    text = f"{whole}.{'0' * -point}{digits[max(point, 0) :]}".ljust(len(whole) + 1 + shown, "0")
+    text = text[: len(whole) + 1 + shown] if shown else whole
     return f"-{text}" if sign == _NEGATIVE else text

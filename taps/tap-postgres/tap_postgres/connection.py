@@ -9,13 +9,14 @@ import psycopg
 import pyarrow as pa
 from psycopg import pq
 
-from icetap.errors import ConfigurationError
+from icetap.errors import ConfigurationError, SkippableError
 from tap_postgres import binary_rows, wire_types
 from tap_postgres.binary_rows import RowFormatError
 from tap_postgres.copy_out import CopyError, copy_out, next_result, refusal
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.select import select_sql, with_literals
 from tap_postgres.server import begin_session
+from tap_postgres.types import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -83,6 +84,7 @@ class Connection:
         size = min(_MOST_BYTES, max(_LEAST_BYTES, batch_rows * self.row_bytes))
         sql = select_sql(selection)
         described = self.described(sql)
+        self._check_types(selection, described)
         hints = [column.field.type for column in selection.columns for _ in column.expressions]
         readers = wire_types.readers([each[1:] for each in described], hints)
         sql = wire_types.with_casts(sql, readers)
@@ -121,6 +123,23 @@ class Connection:
             ((result.fname(number) or b"").decode(), result.ftype(number), result.fmod(number))
             for number in range(result.nfields)
         ]
+
+    def _check_types(self, selection: Selection, described: Sequence[tuple[str, int, int]]) -> None:
+        """Refuse to read columns that have become others: their values would be taken for those of the old type.
+
+        Raises:
+            SkippableError: When one has.
+        """
+        number = 0
+        for column in selection.columns:
+            _, oid, modifier = described[number]
+            number += len(column.expressions)
+            if column.expressions[0] == quoted(column.name) and not wire_types.is_still(column.field, oid):
+                ((found,),) = self.rows(f"SELECT format_type({oid}, {modifier})")
+                raise SkippableError(
+                    f"stream '{selection.table.stream}': column '{column.name}' was {column.native_type} at discovery, "
+                    f"and is {found} now. Discover again, or deselect the column."
+                )
 
     def release(self) -> None:
         """End the transaction, with its snapshot and its locks."""

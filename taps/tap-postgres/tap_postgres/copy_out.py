@@ -34,6 +34,11 @@ _ROW, _ERROR, _COMPLETE, _READY = b"dECZ"
 _IGNORED = b"HcNSA"
 """The beginning and the end of the rows, notices, settings that changed, notifications."""
 _IS_READY = b"Z\0\0\0\x05"
+_LATEST_BYTES = 4096
+"""Where that is looked for: settings that changed, or an error, may be told behind it."""
+_FEW = 8
+"""Other messages among rows, after which these are taken one by one: each look at all the rest takes long."""
+_PATIENCE_MS = 1000
 _length = struct.Struct(">I").unpack_from
 
 
@@ -85,6 +90,7 @@ class _SocketCopy:
         self._has_header = False
         self._error: CopyError | None = None
         self._announced = -1
+        self._is_ready = False
         query = sql.encode() + b"\0"
         self._send(b"Q" + struct.pack(">I", _LENGTH_BYTES + len(query)) + query)
 
@@ -95,6 +101,7 @@ class _SocketCopy:
         while not self.is_over:
             held = self._fill(content, held)
             begins, ends, place = self._scan(content, held)
+            self.is_over = self._is_ready and place == held
             if len(begins):
                 count += len(begins)
                 yield Block(np.frombuffer(content, np.uint8), begins, ends)
@@ -124,7 +131,7 @@ class _SocketCopy:
                 self._scan(content, held)
                 raise self._error or CopyError("server closed the connection unexpectedly")
             held += received
-            if content.startswith(_IS_READY, held - len(_IS_READY) - 1):
+            if self._is_ready or content.find(_IS_READY, max(held - _LATEST_BYTES, 0), held) >= 0:
                 break
         return held
 
@@ -142,24 +149,26 @@ class _SocketCopy:
         """Return where the rows up to here begin and end, and where the first message begins that is not whole."""
         octets = np.frombuffer(content, np.uint8)
         begins, ends = [_NOWHERE], [_NOWHERE]
-        place = 0
-        while place + _HEAD_BYTES <= end and not self.is_over:
-            heads, nexts = _row_messages(octets, place, end, columns=self._columns)
-            if len(heads):
-                begins.append(heads + _HEAD_BYTES)
-                ends.append(nexts)
-                place = int(nexts[-1])
-                continue
+        place = others = 0
+        while place + _HEAD_BYTES <= end:
             (length,) = _length(content, place + 1)
             after = place + 1 + length
             if length < _LENGTH_BYTES:
                 raise CopyError("lost synchronization: a message has no length")
             if after > end:
                 break
+            if others < _FEW and content[place] == _ROW:
+                heads, nexts = _row_messages(octets, place, end, columns=self._columns)
+                if len(heads):
+                    begins.append(heads + _HEAD_BYTES)
+                    ends.append(nexts)
+                    place = int(nexts[-1])
+                    continue
             row = self._message(content[place], content[place + _HEAD_BYTES : after])
             if row:
                 begins.append(np.array([after - row]))
                 ends.append(np.array([after]))
+            others += not row
             place = after
         return np.concatenate(begins), np.concatenate(ends), place
 
@@ -177,7 +186,7 @@ class _SocketCopy:
         elif kind == _COMPLETE:
             self._announced = int(payload[:-1].rpartition(b" ")[2])
         elif kind == _READY:
-            self.is_over = True
+            self._is_ready = True
         elif kind not in _IGNORED:
             raise CopyError(f"lost synchronization: a message of type {chr(kind)!r} came")
         return 0
@@ -237,7 +246,7 @@ def _told(payload: bytearray) -> CopyError:
 def _wait(socket: int, event: int) -> None:
     waiting = select.poll()
     waiting.register(socket, event)
-    waiting.poll()
+    waiting.poll(_PATIENCE_MS)  # TLS may hold what came already, which the socket does not tell
 
 
 # --- from libpq ----------------------------------------------------------------------------------------
@@ -253,6 +262,8 @@ class _LibpqCopy:
         session.send_query(sql.encode())
         result = next_result(session)
         if result is None or result.status != pq.ExecStatus.COPY_OUT:
+            while next_result(session) is not None:
+                pass
             self.is_over = True
             raise refusal(result)
 

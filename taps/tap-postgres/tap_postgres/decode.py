@@ -6,6 +6,7 @@ that Iceberg cannot hold are recognised in the numbers themselves, without a cas
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from tap_postgres.overflow import Overflow
 
 One = "Callable[[pa.Array], Decoded]"
-
-_NOT_NUMBERS = pa.array(["nan", "inf", "-inf", "NaN", "Infinity", "-Infinity"])
 
 
 def as_is(array: pa.Array) -> Decoded:
@@ -60,29 +59,30 @@ def _utf8(value: bytes | None) -> str | None:
 
 
 def decimal(kind: pa.DataType) -> Callable[[pa.Array], Decoded]:
-    """Return a decoder of decimal texts; NaN, Infinity and what has more digits than the type do not fit."""
+    """Return a decoder of decimals and their texts; NaN, Infinity and what has more digits than the type do not fit."""
+    # Arrow's cast takes texts with more digits, too, and makes other numbers of some.
+    whole = rf"\d{{1,{kind.precision - kind.scale}}}" if kind.precision > kind.scale else "0"
+    fitting = rf"^-?{whole}(?:\.\d{{0,{kind.scale}}})?$"
 
     def decode(array: pa.Array) -> Decoded:
         given = storage(array)
-        try:
+        if not pa.types.is_string(given.type) or pc.all(pc.match_substring_regex(given, fitting)).as_py():
             return Decoded(pc.cast(given, kind))
-        except pa.ArrowInvalid:
-            pass
-        numbers = pc.if_else(pc.is_in(given, value_set=_NOT_NUMBERS), None, given)
-        try:
-            exact = pc.cast(numbers, kind)
-        except pa.ArrowInvalid:
-            exact = pa.array([_one_decimal(value, kind) for value in numbers.to_pylist()], kind)
+        exact = pa.array([_one_decimal(value, kind) for value in given.to_pylist()], kind)
         return Decoded(exact, if_any(pc.and_(pc.is_null(exact), pc.is_valid(given))))
 
     return decode
 
 
-def _one_decimal(value: str | None, kind: pa.DataType) -> pa.Scalar | None:
-    try:
-        return pa.scalar(value, pa.string()).cast(kind).as_py()
-    except pa.ArrowInvalid:
+def _one_decimal(value: str | None, kind: pa.DataType) -> Decimal | None:
+    whole, _, fraction = (value or "").lstrip("-").partition(".")
+    if not (whole + fraction).isdecimal():
         return None
+    whole, fraction = whole.lstrip("0"), fraction.rstrip("0")
+    if len(whole) > kind.precision - kind.scale or len(fraction) > kind.scale:
+        return None
+    number = Decimal(f"{whole or 0}.{fraction}")
+    return number.copy_negate() if value is not None and value.startswith("-") else number
 
 
 def unsigned(array: pa.Array) -> Decoded:

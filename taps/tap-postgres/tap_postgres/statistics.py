@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -59,6 +60,9 @@ def row_bytes(connection: Any, table: Table, columns: Sequence[Column], *, has_b
     return fixed + int(_UNKNOWN_ROW_BYTES if found is None else found)
 
 
+_HAS_LENGTH = re.compile(r"text|bytea|character(?: varying)?(?:\(\d+\))?")
+
+
 def _is_long(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_nested(kind))
 
@@ -66,7 +70,7 @@ def _is_long(kind: pa.DataType) -> bool:
 def _length(column: Column) -> str:
     """Return the length of a text, which is known without reading it, or a guess from what is stored of a value."""
     read = quoted(column.name)
-    if column.native_type in {"text", "bytea"} or column.native_type.startswith("character"):
+    if _HAS_LENGTH.fullmatch(column.native_type):
         return f"coalesce(octet_length({read}), 0)"
     return f"coalesce({_COMPRESSED} * pg_column_size({read}), 0)"
 

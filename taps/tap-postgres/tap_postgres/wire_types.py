@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from icetap.types import MAX_PRECISION, TIME, TIMESTAMP, TIMESTAMPTZ
+from icetap.types import MAX_PRECISION, TIME, TIMESTAMP, TIMESTAMPTZ, kind_of
 from tap_postgres.binary_numerics import decimals, texts
 from tap_postgres.binary_rows import booleans, lists, numbers, octets, uuids
 from tap_postgres.overflow import EPOCH_DAYS, EPOCH_MICROS
@@ -69,12 +69,43 @@ _ELEMENTS = {
 """The arrays of these types."""
 
 
+_PLAIN: dict[pa.DataType, tuple[int, ...]] = {
+    pa.bool_(): (16,),
+    pa.binary(): (17,),
+    pa.int64(): (20,),
+    pa.int32(): (21, 23),
+    pa.float64(): (700, 701),
+    pa.date32(): (1082,),
+    TIME: (1083,),
+    TIMESTAMP: (1114,),
+    TIMESTAMPTZ: (1184,),
+    pa.uuid(): (2950,),
+}
+_TEXTS, _JSON = (19, 25, 1042, 1043), (114, 3802)
+
+
+def is_still(field: pa.Field, oid: int) -> bool:
+    """Say whether a column that is selected as it is can have become this field."""
+    if pa.types.is_list(field.type):
+        element = field.type.value_field
+        return oid == _NUMERICS if pa.types.is_decimal(element.type) else _still(element, _ELEMENTS.get(oid))
+    return _still(field, oid)
+
+
+def _still(field: pa.Field, oid: int | None) -> bool:
+    if pa.types.is_decimal(field.type):
+        return oid == _NUMERIC
+    if pa.types.is_string(field.type):
+        return oid in (_JSON if kind_of(field) == "json" else _TEXTS)
+    return oid in _PLAIN.get(field.type, ())
+
+
 def readers(described: Sequence[tuple[int, int]], hints: Sequence[pa.DataType]) -> list[Reader | None]:
     """Return how each column is read; None for types that are to be cast to text.
 
     Args:
         described: Type and type modifier of each column.
-        hints: What the first ones are to become; of a numeric without precision, only that tells it.
+        hints: What the first ones are to become; a numeric's precision may be unknown, or another one since discovery.
     """
     rest: list[pa.DataType] = [pa.null()] * (len(described) - len(hints))
     return [
@@ -84,11 +115,11 @@ def readers(described: Sequence[tuple[int, int]], hints: Sequence[pa.DataType]) 
 
 def _reader(oid: int, modifier: int, hint: pa.DataType) -> Reader | None:
     if oid == _NUMERIC:
-        kind = decimal_type(modifier) or hint
+        kind = hint if pa.types.is_decimal128(hint) else decimal_type(modifier) or hint
         return decimals(kind) if pa.types.is_decimal128(kind) else texts
     if oid == _NUMERICS:
-        kind = decimal_type(modifier)
-        return lists(texts if kind is None else decimals(kind))
+        kind = hint.value_type if pa.types.is_list(hint) else decimal_type(modifier) or hint
+        return lists(decimals(kind) if pa.types.is_decimal128(kind) else texts)
     if oid in _ELEMENTS:
         return lists(_READERS[_ELEMENTS[oid]])
     return _READERS.get(oid)
