@@ -29,6 +29,12 @@ from icetap.types.columns import (
     promotion,
     variant_suffix,
 )
+from icetap.types.decimals import (
+    DECIMAL_TEXT,
+    decimal_from_text,
+    decimals_from_texts,
+    within_precision,
+)
 from icetap.types.iceberg import (
     FIELD_ID,
     JSON_DOC,
@@ -44,6 +50,7 @@ from icetap.types.singer import (
 )
 
 __all__ = [
+    "DECIMAL_TEXT",
     "FIELD_ID",
     "INT32_MAX",
     "INT32_MIN",
@@ -57,6 +64,8 @@ __all__ = [
     "TIMESTAMPTZ",
     "Kind",
     "canonical_json",
+    "decimal_from_text",
+    "decimals_from_texts",
     "field_from_singer",
     "iceberg_schema",
     "iceberg_type",
@@ -69,4 +78,5 @@ __all__ = [
     "singer_from_field",
     "singer_from_schema",
     "variant_suffix",
+    "within_precision",
 ]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.sql.dialect import Decoded
-from icetap.types import TIMESTAMPTZ
+from icetap.types import TIMESTAMPTZ, decimals_from_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,8 @@ def number(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
 def decimal(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
     """Decimals from their digits."""
     texts = _utf8(arrays[0])
-    try:
-        return Decoded(pc.cast(texts, kind))
-    except pa.ArrowInvalid:
-        return _one_by_one(texts, kind)
+    array = decimals_from_texts(texts, kind)
+    return Decoded(array, _lost(array, texts))
 
 
 def boolean(arrays: Sequence[pa.Array]) -> Decoded:
@@ -121,6 +119,11 @@ def _decoded(value: bytes | None) -> str | None:
         return None if value is None else value.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def _lost(array: pa.Array, given: pa.Array) -> pa.Array | None:
+    """Mark what was a value and is none any more."""
+    return pc.and_(pc.is_null(array), pc.is_valid(given)) if array.null_count > given.null_count else None
 
 
 def _one_by_one(given: pa.Array, kind: pa.DataType) -> Decoded:

@@ -1,18 +1,18 @@
 """From what was read in binary form to the exact arrays, column-wise, with the values that do not fit marked.
 
-Instants arrive as they are counted, so that infinity and years
-that Iceberg cannot hold are recognised in the numbers themselves, without a cast to text in the server.
+Instants arrive as they are counted, so that infinity and years that Iceberg cannot hold are recognised in the numbers
+themselves, without a cast to text in the server.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.sql.dialect import Decoded
+from icetap.types import decimals_from_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,29 +60,16 @@ def _utf8(value: bytes | None) -> str | None:
 
 def decimal(kind: pa.DataType) -> Callable[[pa.Array], Decoded]:
     """Return a decoder of decimals and their texts; NaN, Infinity and what has more digits than the type do not fit."""
-    # Arrow's cast takes texts with more digits, too, and makes other numbers of some.
-    whole = rf"\d{{1,{kind.precision - kind.scale}}}" if kind.precision > kind.scale else "0"
-    fitting = rf"^-?{whole}(?:\.\d{{0,{kind.scale}}})?$"
 
     def decode(array: pa.Array) -> Decoded:
         given = storage(array)
-        if not pa.types.is_string(given.type) or pc.all(pc.match_substring_regex(given, fitting)).as_py():
-            return Decoded(pc.cast(given, kind))
-        exact = pa.array([_one_decimal(value, kind) for value in given.to_pylist()], kind)
+        if given.type == kind:
+            return Decoded(given)
+        texts = given if pa.types.is_string(given.type) else pc.cast(given, pa.string())
+        exact = decimals_from_texts(texts, kind)
         return Decoded(exact, if_any(pc.and_(pc.is_null(exact), pc.is_valid(given))))
 
     return decode
-
-
-def _one_decimal(value: str | None, kind: pa.DataType) -> Decimal | None:
-    whole, _, fraction = (value or "").lstrip("-").partition(".")
-    if not (whole + fraction).isdecimal():
-        return None
-    whole, fraction = whole.lstrip("0"), fraction.rstrip("0")
-    if len(whole) > kind.precision - kind.scale or len(fraction) > kind.scale:
-        return None
-    number = Decimal(f"{whole or 0}.{fraction}")
-    return number.copy_negate() if value is not None and value.startswith("-") else number
 
 
 def unsigned(array: pa.Array) -> Decoded:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from icetap.sql.dialect import Decoded
+from icetap.types import decimals_from_texts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -68,7 +69,8 @@ def decimal(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
     integers, doubles = arrays
     texts = pc.coalesce(pc.cast(integers, pa.string()), pc.cast(doubles, pa.string()))
     exact = pc.if_else(pc.less_equal(pc.abs(pc.fill_null(doubles, 0.0)), LARGEST_EXACT), texts, None)
-    return _cast_or_mark(exact, kind, given=texts, one=_cast_one)
+    array = decimals_from_texts(exact, kind)
+    return Decoded(array, _if_any(pc.and_(pc.is_null(array), pc.is_valid(texts))))
 
 
 def instant(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:

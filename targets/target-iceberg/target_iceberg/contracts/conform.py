@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from icetap.types import kind_of
+from icetap.types import kind_of, within_precision
 from target_iceberg.contracts.lenient import Losses, cast_leniently, from_start
 
 if TYPE_CHECKING:
@@ -102,7 +102,10 @@ def cast_exactly(array: pa.Array, source: pa.Field, *, to: pa.Field) -> pa.Array
         if inexact_in_double(array).true_count:
             raise pa.ArrowInvalid("an integer that no double equals")
         return array.cast(new, safe=False)
-    return array.cast(new)
+    if pa.types.is_decimal(old) and pa.types.is_decimal(new):
+        within_precision(array, new)
+    cast = array.cast(new)
+    return within_precision(cast) if pa.types.is_decimal(new) else cast
 
 
 def _cast_struct(array: pa.StructArray, old: pa.StructType, *, to: pa.StructType) -> pa.Array:

@@ -19,7 +19,7 @@ from icetap.types import MAX_PRECISION, TIMESTAMPTZ, infer_field, json_field, ki
 from target_iceberg.contracts.conform import cast_exactly
 from target_iceberg.decoding.json_lane import JsonLane, Unfit
 from target_iceberg.decoding.row_lane import RowLane
-from target_iceberg.decoding.scalars import Typed, outside_years, within_precision
+from target_iceberg.decoding.scalars import Typed, outside_years
 from target_iceberg.decoding.values import UndeclaredField, settled
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def _fitted(array: pa.Array, source: pa.Field, *, to: pa.Field) -> Typed:
 def _cast(array: pa.Array, source: pa.Field, *, to: pa.Field) -> pa.Array:
     if to.type == pa.uuid() and source.type != to.type:
         return pa.ExtensionArray.from_storage(to.type, array.cast(pa.binary(16)))
-    cast = cast_exactly(array, source, to=to)
-    return within_precision(cast) if pa.types.is_decimal(to.type) else cast
+    return cast_exactly(array, source, to=to)
 
 
 def _within_bounds(array: pa.Array) -> Typed:

@@ -20,14 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from icetap.types import kind_of
+from icetap.types import kind_of, within_precision
 from target_iceberg.decoding.scalars import (
     Typed,
     cast_text,
     finite,
     lossy_doubles,
     travels_as_string,
-    within_precision,
 )
 from target_iceberg.decoding.values import settled
 
@@ -40,6 +39,10 @@ _LONG_NUMBER = r"-?[0-9.]*(?:[0-9]{16}|[0-9.]{17}|[eE][-+]?[0-9]{3})"
 
 Every number of 15 significant digits survives text -> double -> shortest text (IEEE 754, DBL_DIG).
 """
+
+
+_EXACT_DIGITS = 38
+"""A decimal column holds them; of more, or of what becomes more by its scale, `pyarrow.json` makes other numbers."""
 
 
 class Unfit(Exception):  # noqa: N818 - a verdict on a block, caught by its caller, not an error
@@ -80,6 +83,7 @@ class JsonLane:
             unexpected_field_behavior="error",
         )
         self._doubles = _Doubles(fields)
+        self._decimals = _too_long_decimals(fields)
 
     def decode(self, lines: bytes, *, count: int) -> tuple[list[Typed], pa.Array, pa.Array]:
         """Return the columns, the versions (int64) and the times of extraction (text).
@@ -87,6 +91,8 @@ class JsonLane:
         Raises:
             Unfit: When a line of the block is not as it should be; nothing says which.
         """
+        if self._decimals is not None and _is_in(lines, self._decimals):
+            raise Unfit  # the row lane says which of them fit
         table = self._read(lines, count)
         record = table.column("record").combine_chunks()
         record = record.chunk(0) if isinstance(record, pa.ChunkedArray) else record
@@ -208,7 +214,7 @@ class _Doubles:
 
 def _long_texts(name: str) -> re.Pattern[bytes]:
     """Return a search for the long numbers of one column, three times faster than to parse the lines."""
-    spellings = {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    spellings = _spellings([name])
     key = b"|".join(re.escape(spelling.encode()) for spelling in sorted(spellings))
     # One spelling stands bare, so that `re` looks for it as a whole.
     key = key if len(spellings) == 1 else b"(?:" + key + b")"
@@ -245,11 +251,44 @@ class LongNumbers:
         """Say whether a double column of these lines may have a number of 16 digits or more."""
         if self._pattern is None:
             return False
-        return bool(pc.match_substring_regex(_one_value(lines), self._pattern)[0].as_py())
+        return _is_in(lines, self._pattern)
+
+
+def _is_in(lines: bytes, pattern: str) -> bool:
+    return bool(pc.match_substring_regex(_one_value(lines), pattern)[0].as_py())
 
 
 def _has_double(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind) or any(_has_double(child.type) for child in _children(kind))
+
+
+def _too_long_decimals(fields: Sequence[pa.Field]) -> str | None:
+    """Return a search (RE2) for numbers that decimal columns cannot be read from; None without such columns."""
+    scales = [kind.scale for field in fields for kind in _leaves(field.type) if pa.types.is_decimal(kind)]
+    if not scales:
+        return None
+    whole = _EXACT_DIGITS - max(scales)
+    number = rf'"?-?(?:0*[1-9][0-9]{{{whole}}}|[0-9.]{{{_EXACT_DIGITS}}}|[0-9.]+[eE])'
+    names = {field.name for field in fields if pa.types.is_decimal(field.type)}
+    if any(pa.types.is_nested(field.type) for field in fields):
+        return rf"[:\[,]\s*{number}"  # under any name, or under none
+    return f'"(?:{"|".join(map(_quoted, sorted(_spellings(names))))})"' + rf"\s*:\s*{number}"
+
+
+def _leaves(kind: pa.DataType) -> Iterator[pa.DataType]:
+    if not pa.types.is_nested(kind):
+        yield kind
+    for child in _children(kind):
+        yield from _leaves(child.type)
+
+
+def _spellings(names: Iterable[str]) -> set[str]:
+    """Return the names as JSON may have them."""
+    return {
+        spelling
+        for name in names
+        for spelling in (name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1])
+    }
 
 
 def _children(kind: pa.DataType) -> Iterable[pa.Field]:
@@ -263,7 +302,7 @@ def _long_number_pattern(fields: Sequence[pa.Field]) -> str | None:
         for name in _double_names(field):
             if name is None:
                 return _LONG_NUMBER
-            names |= {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+            names |= _spellings([name])
     if not names:
         return None
     return '"(?:' + "|".join(map(_quoted, sorted(names))) + r')"\s*:\s*' + _LONG_NUMBER

@@ -99,16 +99,6 @@ def finite(doubles: pa.Array) -> pa.Array:
     return doubles
 
 
-def within_precision(decimals: pa.Array) -> pa.Array:
-    """Return the decimals; Arrow (26) does not look at the precision after it has added zeros."""
-    kind = decimals.type
-    bounds = pc.min_max(decimals)
-    limit = Decimal(10) ** (kind.precision - kind.scale)
-    if any(one.is_valid and abs(one.as_py()) >= limit for one in (bounds["min"], bounds["max"])):
-        raise pa.ArrowInvalid("more digits than the column has")
-    return decimals
-
-
 def lossy_doubles(texts: pa.StringArray, doubles: pa.DoubleArray) -> int:
     """Count the doubles whose shortest text is another number than the text they came from."""
     differs = pc.not_equal(texts, doubles.cast(pa.string()))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from icetap.types import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, kind_of
+from icetap.types import (
+    DECIMAL_TEXT,
+    INT32_MAX,
+    INT32_MIN,
+    INT64_MAX,
+    INT64_MIN,
+    decimals_from_texts,
+    kind_of,
+)
 from target_iceberg.decoding.json_text import NumberText, dump_json, parse_json
 from target_iceberg.decoding.scalars import (
     Typed,
@@ -28,13 +35,11 @@ from target_iceberg.decoding.scalars import (
     lossy_doubles,
     refusal,
     travels_as_string,
-    within_precision,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,6})?", re.ASCII)
 _EXACT_INTEGERS = 2**53
 
 
@@ -221,8 +226,11 @@ def _numbers(kind: pa.DataType, values: Sequence[Any]) -> Typed:
 
 def _from_text(kind: pa.DataType, text: pa.StringArray) -> Typed:
     if pa.types.is_decimal(kind):
-        unquoted = pc.replace_substring_regex(text, f'^"({_DECIMAL.pattern})"$', r"\1")
-        return Typed(within_precision(unquoted.cast(kind)))
+        unquoted = pc.replace_substring_regex(text, f'^"({DECIMAL_TEXT.pattern})"$', r"\1")
+        exact = decimals_from_texts(unquoted, kind)
+        if exact.null_count > text.null_count:
+            raise pa.ArrowInvalid("a number does not fit")
+        return Typed(exact)
     doubles = finite(text.cast(kind))
     return Typed(doubles, lossy_doubles(text, doubles))
 
@@ -262,7 +270,9 @@ def _decimal(value: Any, *, precision: int, scale: int) -> Decimal:
     """An exact decimal from a number or from decimal text; zeros may be added or cut, nothing else."""
     if isinstance(value, NumberText):
         exact = _finite(value)
-    elif isinstance(value, bool | dict | list) or (isinstance(value, str) and not _DECIMAL.fullmatch(value)):
+    elif isinstance(value, bool | dict | list) or (
+        isinstance(value, str) and not DECIMAL_TEXT.fullmatch(value)
+    ):
         raise _RefusedError(f"expected a decimal number, found {_found(value)}")
     else:
         exact = Decimal(value)
