@@ -57,8 +57,9 @@ def json_text(array: pa.Array, field: pa.Field) -> pa.Array:
     if pa.types.is_string(kind):
         return escaped(array)
     if pa.types.is_timestamp(kind):
-        text = pc.cast(array, pa.string())
-        return pc.binary_replace_slice(text, 10, 11, "T")
+        # Without the zone, which is always UTC: Arrow (26) looks it up for each value, 30 times as slow.
+        text = pc.binary_replace_slice(pc.cast(array.view(pa.timestamp(kind.unit)), pa.string()), 10, 11, "T")
+        return pc.binary_join_element_wise(text, "Z", "") if kind.tz else text
     if pa.types.is_binary(kind):
         encode = bytes.hex if kind_of(field) == "hex" else _base64
         return _python_text(array, encode)

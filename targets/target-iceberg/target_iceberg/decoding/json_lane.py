@@ -268,7 +268,7 @@ def _too_long_decimals(fields: Sequence[pa.Field]) -> str | None:
     if not scales:
         return None
     whole = _EXACT_DIGITS - max(scales)
-    number = rf'"?-?(?:0*[1-9][0-9]{{{whole}}}|[0-9.]{{{_EXACT_DIGITS}}}|[0-9.]+[eE])'
+    number = rf'"?-?(?:0*[1-9][0-9]{{{whole}}}|[0-9.]{{{_EXACT_DIGITS}}}|[0-9.]+[eE][-+]?[0-9]+[\s",\]}}])'
     names = {field.name for field in fields if pa.types.is_decimal(field.type)}
     if any(pa.types.is_nested(field.type) for field in fields):
         return rf"[:\[,]\s*{number}"  # under any name, or under none
