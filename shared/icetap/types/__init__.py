@@ -33,6 +33,7 @@ from icetap.types.decimals import (
     DECIMAL_TEXT,
     decimal_from_text,
     decimals_from_texts,
+    fitted_decimal,
     within_precision,
 )
 from icetap.types.iceberg import (
@@ -67,6 +68,7 @@ __all__ = [
     "decimal_from_text",
     "decimals_from_texts",
     "field_from_singer",
+    "fitted_decimal",
     "iceberg_schema",
     "iceberg_type",
     "infer_field",

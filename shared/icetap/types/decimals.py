@@ -62,8 +62,13 @@ def decimal_from_text(text: str | None, kind: pa.DataType) -> Decimal | None:
     """Return the number of a text with the scale of the type, or null; zeros may be added or cut, nothing else."""
     if text is None or not DECIMAL_TEXT.fullmatch(text):
         return None
+    return fitted_decimal(Decimal(text), kind)
+
+
+def fitted_decimal(number: Decimal, kind: pa.DataType) -> Decimal | None:
+    """Return a finite number with the scale of the type, or null when it has more digits."""
     try:
-        scaled = Decimal(text).quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)
+        scaled = number.quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)
     except (Inexact, InvalidOperation):
         return None
     return scaled if scaled.is_zero() or scaled.adjusted() < kind.precision - kind.scale else None

@@ -10,18 +10,16 @@ import functools
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from icetap.types import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, kind_of
+from icetap.types import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, fitted_decimal, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_EXACT = Context(prec=38, traps=[Inexact, InvalidOperation])
 
 
 @dataclass
@@ -136,16 +134,8 @@ def _float(exact: Decimal, kind: pa.DataType) -> float | None:
     return double if Decimal(repr(double)) == exact else None
 
 
-def _decimal(exact: Decimal, kind: pa.DataType) -> Decimal | None:
-    try:
-        scaled = exact.quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)
-    except (Inexact, InvalidOperation):
-        return None
-    return scaled if scaled.is_zero() or scaled.adjusted() < kind.precision - kind.scale else None
-
-
 _FORMS: dict[str, Callable[[Decimal, pa.DataType], Any]] = {
     "integer": _integer,
     "float": _float,
-    "decimal": _decimal,
+    "decimal": fitted_decimal,
 }
