@@ -28,6 +28,7 @@ SUITE = "icetap.testing.conformance"
 _KINDS = {"connector": ("tap", "target"), "tap": ("tap",), "rest_tap": ("tap",), "target": ("target",)}
 _REST = re.compile(r"icetap\[(?:.*,)?\s*rest\b")
 _subjects: dict[str, Subject] = {}
+pytest.register_assert_rewrite(SUITE)  # before any test imports a part of it
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
