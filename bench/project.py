@@ -29,10 +29,13 @@ _DATABASE_TAP = """
     capabilities: [catalog, state, discover, batch]
     settings:
     - name: sqlalchemy_url
+    - name: max_parallel
+      kind: integer
     - name: batch_config
       kind: object
     config:
       sqlalchemy_url: $BENCH_URL
+      max_parallel: 1
   - name: {tap}-arrow
     inherit_from: {tap}
     config:
