@@ -19,7 +19,7 @@ import report
 import server_data
 from measure import BenchError, Series, Usage, pipe, run
 from peer_tools import DLT, PEER_TAPS, Peer, iceberg
-from project import TARGET, WORK, meltano_load, plugin_program, warehouse
+from project import CONNECTIONS, TARGET, WORK, meltano_load, plugin_program, warehouse
 from report import Row, seconds
 from server_data import TABLE
 
@@ -142,8 +142,8 @@ class Sides:
             "pipeline": (self._rows, self._pipeline),
             "floor": (self._rows, self._floor),
             "dlt": (self._rows, self._dlt),
-            "Arrow lane": (self._rows, partial(self._tap_alone, {**_ONE, "batch_config": _ARROW})),
-            "RECORD lane": (self._rows, partial(self._tap_alone, _ONE)),
+            "Arrow lane": (self._rows, partial(self._tap_alone, {"batch_config": _ARROW})),
+            "RECORD lane": (self._rows, partial(self._tap_alone, {})),
             "peer tap": (self._peer_rows, self._peer_tap),
         }
         for number in range(self._repeat):
@@ -199,8 +199,9 @@ class Sides:
 
     def _tap_alone(self, config: dict[str, object], size: int) -> Usage:
         taker = [plugin_program("extractors", self._server.tap, "python"), PEERS / "take_batches.py"]
-        tap, taken = pipe(tap_command(self._server, size, config), taker)
-        if "batch_config" not in config:
+        connections = {"max_parallel": CONNECTIONS[self._server.tap]}
+        tap, taken = pipe(tap_command(self._server, size, {**connections, **config}), taker)
+        if not config:
             _refuse_unless(min(int(taken.output), size), size)
         return tap
 
@@ -255,8 +256,6 @@ class Sides:
                 )
 
 
-_ONE: dict[str, object] = {"max_parallel": 1}
-"""One connection: the server shares two cores with tap and loader, and a second one of its processes only waits."""
 _ARROW = {"encoding": {"format": "arrow"}}
 LANES: dict[str, dict[str, object]] = {"RECORD": {}, "Arrow": {"batch_config": _ARROW}}
 

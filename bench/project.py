@@ -19,7 +19,9 @@ WORK = ROOT / "build" / "bench"
 PROJECT = WORK / "project"
 MELTANO = Path(sys.executable).parent / "meltano"
 MEMBERS = ("shared", "taps/tap-sqlite", "targets/target-iceberg")
-DATABASE_TAPS = ("tap-postgres", "tap-mysql")
+CONNECTIONS = {"tap-postgres": 1, "tap-mysql": 2}
+"""How many each tap reads on. The server shares two cores with tap and loader: a second process of PostgreSQL only waits,
+MariaDB sends slower than tap-mysql reads."""
 
 _DATABASE_TAP = """
   - name: {tap}
@@ -35,7 +37,7 @@ _DATABASE_TAP = """
       kind: object
     config:
       sqlalchemy_url: $BENCH_URL
-      max_parallel: 1
+      max_parallel: {parallel}
   - name: {tap}-arrow
     inherit_from: {tap}
     config:
@@ -74,7 +76,7 @@ plugins:
       batch_config:
         encoding:
           format: arrow
-{"".join(_DATABASE_TAP.format(tap=tap, namespace=tap.replace("-", "_"), root=ROOT) for tap in DATABASE_TAPS)}
+{"".join(_DATABASE_TAP.format(tap=tap, parallel=number, namespace=tap.replace("-", "_"), root=ROOT) for tap, number in CONNECTIONS.items())}
   loaders:
   - name: target-iceberg
     namespace: target_iceberg
