@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from icetap.errors import ConfigurationError
 from icetap.sql.dialect import Column
-from icetap.types import KIND, TIME, TIMESTAMP, TIMESTAMPTZ
+from icetap.types import KIND, MAX_PRECISION, TIME, TIMESTAMP, TIMESTAMPTZ
 from tap_postgres import decode, text
 from tap_postgres.overflow import Overflow, range_of
 from tap_postgres.wire_types import decimal_type
@@ -76,6 +77,19 @@ class TypeOptions:
     temporal_overflow: str = "refuse"
     array_as: str = "list"
     overflows: Counter[str] = field(default_factory=Counter, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a decimal that cannot be.
+
+        Raises:
+            ConfigurationError: When it has more digits behind the point than in all, or none.
+        """
+        match = _DECIMAL.fullmatch(self.number_as)
+        if match and not (1 <= int(match[1]) <= MAX_PRECISION and int(match[2]) <= int(match[1])):
+            raise ConfigurationError(
+                f"setting 'number_as' is '{self.number_as}'; expected 'string' or 'decimal(p,s)' with a precision p from "
+                f"1 to {MAX_PRECISION} and a scale s from 0 to p, such as decimal(38,9)"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from icetap.errors import DataError
+from icetap.errors import ConfigurationError, DataError
 from tap_postgres.catalogue import read_types
 from tap_postgres.tap import TapPostgres
 from tap_postgres.types import TEXT_FORMS, TypeOptions
@@ -316,6 +316,12 @@ def test_arrays_of_any_dimensions_can_be_json(scratch):
     tap = TapPostgres(config={**source.config, "array_as": "json"})
 
     assert next(tap.streams["public-t"].pages()).batch.column("v").to_pylist() == ["[[1.10,2],[3,4]]"]
+
+
+@pytest.mark.parametrize("kind", ["decimal(0,0)", "decimal(5,10)"])
+def test_a_decimal_that_cannot_be_is_refused_at_the_start(kind):
+    with pytest.raises(ConfigurationError, match=r"'number_as'.*from 0 to p"):
+        TypeOptions(number_as=kind)
 
 
 def test_numbers_of_any_size_can_be_decimals(scratch):
