@@ -69,6 +69,28 @@ def test_a_decimal_arrives_as_it_was_sent_or_is_refused(precision, scale, form, 
             assert found == exact
 
 
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("d", '"d": "+{}"'),
+        ("d", '"d" : "{}"'),
+        ("d", r'"\u0064": {}'),
+        ("d", r'"d": "\u0039{}"'),
+        ("a/b", r'"a\/b": {}'),
+        ("é", r'"\u00E9": {}'),
+    ],
+)
+def test_no_spelling_hides_a_number_that_does_not_fit(name, member):
+    decoder = StreamDecoder(
+        "s", schema_from_singer({"properties": {name: declared(38, 10)}}, key_properties=[])
+    )
+    line = f'{{"type": "RECORD", "stream": "s", "record": {{{member.format("999" + "0" * 32)}}}}}\n'
+
+    (decoded,) = decoder.decode(Run("s", line.encode(), 1, 1))
+
+    assert len(decoded.rejected) == 1
+
+
 def test_columns_of_arrow_are_no_other_numbers_in_a_wider_scale():
     narrow = pa.array([Decimal(11)], pa.decimal128(2, 0))
 

@@ -45,6 +45,12 @@ _EXACT_DIGITS = 38
 """A decimal column holds them; of more, or of what becomes more by its scale, `pyarrow.json` makes other numbers."""
 
 
+_PLAIN_NAME = re.compile(r"[\w -]+", re.ASCII)
+"""A name that JSON has in one spelling, but for `_ESCAPED_ASCII`."""
+_ESCAPED_ASCII = r"\\u00[2-7]"
+"""An escape that may stand for any letter of a name, or digit of a number."""
+
+
 class Unfit(Exception):  # noqa: N818 - a verdict on a block, caught by its caller, not an error
     """This block cannot be decoded as a whole."""
 
@@ -268,11 +274,14 @@ def _too_long_decimals(fields: Sequence[pa.Field]) -> str | None:
     if not scales:
         return None
     whole = _EXACT_DIGITS - max(scales)
-    number = rf'"?-?(?:0*[1-9][0-9]{{{whole}}}|[0-9.]{{{_EXACT_DIGITS}}}|[0-9.]+[eE][-+]?[0-9]+[\s",\]}}])'
+    number = rf'"?[-+]?(?:0*[1-9][0-9]{{{whole}}}|[0-9.]{{{_EXACT_DIGITS}}}|[0-9.]+[eE][-+]?[0-9]+[\s",\]}}])'
     names = {field.name for field in fields if pa.types.is_decimal(field.type)}
-    if any(pa.types.is_nested(field.type) for field in fields):
-        return rf"[:\[,]\s*{number}"  # under any name, or under none
-    return f'"(?:{"|".join(map(_quoted, sorted(_spellings(names))))})"' + rf"\s*:\s*{number}"
+    is_plain = not any(pa.types.is_nested(field.type) for field in fields)
+    if is_plain and all(_PLAIN_NAME.fullmatch(name) for name in names):
+        place = f'"(?:{"|".join(map(_quoted, sorted(names)))})"' + r"\s*:"
+    else:
+        place = r"[:\[,]"  # under any name, or under none
+    return rf"{place}\s*{number}|{_ESCAPED_ASCII}"
 
 
 def _leaves(kind: pa.DataType) -> Iterator[pa.DataType]:
