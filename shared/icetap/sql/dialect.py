@@ -6,12 +6,13 @@ import abc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from icetap.errors import RetriableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    import pyarrow as pa
 
     from icetap.sql.change_log import ChangeLog
 
@@ -25,6 +26,13 @@ class Decoded:
 
     array: pa.Array
     refused: pa.Array | None = None
+
+    @classmethod
+    def of(cls, array: pa.Array, given: pa.Array) -> Decoded:
+        """Take what was given as a value, and is null now, for one that did not fit."""
+        if array.null_count <= given.null_count:
+            return cls(array)
+        return cls(array, pc.and_(pc.is_null(array), pc.is_valid(given)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,7 @@ def number(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
 def decimal(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
     """Decimals from their digits."""
     texts = _utf8(arrays[0])
-    array = decimals_from_texts(texts, kind)
-    return Decoded(array, _lost(array, texts))
+    return Decoded.of(decimals_from_texts(texts, kind), texts)
 
 
 def boolean(arrays: Sequence[pa.Array]) -> Decoded:
@@ -58,7 +57,7 @@ def text(arrays: Sequence[pa.Array]) -> Decoded:
     except pa.ArrowInvalid:
         values = [_decoded(value) for value in arrays[0].to_pylist()]
         array = pa.array(values, pa.string())
-        return Decoded(array, pc.and_(pc.is_null(array), pc.is_valid(arrays[0])))
+        return Decoded.of(array, arrays[0])
 
 
 def members(arrays: Sequence[pa.Array]) -> Decoded:
@@ -121,15 +120,10 @@ def _decoded(value: bytes | None) -> str | None:
         return None
 
 
-def _lost(array: pa.Array, given: pa.Array) -> pa.Array | None:
-    """Mark what was a value and is none any more."""
-    return pc.and_(pc.is_null(array), pc.is_valid(given)) if array.null_count > given.null_count else None
-
-
 def _one_by_one(given: pa.Array, kind: pa.DataType) -> Decoded:
     """Find out which values do not fit."""
     array = pa.array([_cast_one(value, kind) for value in given], kind)
-    return Decoded(array, pc.and_(pc.is_null(array), pc.is_valid(given)))
+    return Decoded.of(array, given)
 
 
 def _cast_one(value: pa.Scalar, kind: pa.DataType) -> object:

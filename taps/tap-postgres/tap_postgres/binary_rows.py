@@ -171,18 +171,17 @@ def _array(kind: pa.DataType, found: npt.NDArray[Any], values: Values) -> pa.Arr
 # --- texts and bytes -----------------------------------------------------------------------------------
 
 
-def octets(kind: pa.DataType, *, prefix: bytes = b"") -> Reader:
-    """Return a reader of texts or bytes, each after a prefix that all have."""
+def octets(kind: pa.DataType, *, version: int | None = None) -> Reader:
+    """Return a reader of texts or bytes, each after a byte with its version if there is one."""
 
     def read(wire: Wire, values: Values) -> pa.Array:
-        if not prefix:
+        if version is None:
             return _between(wire, values, kind)
-        number = int.from_bytes(prefix)
-        given = wire.octets[values.begins] != number
+        others = wire.octets[values.begins] != version
         if values.is_null is not None:
-            given &= ~values.is_null
-        if len(prefix) != 1 or given.any():
-            raise RowFormatError(f"a value has another version than {number}")
+            others &= ~values.is_null
+        if others.any():
+            raise RowFormatError(f"a value has another version than {version}")
         begins = np.minimum(values.begins + 1, values.ends)
         return _between(wire, Values(begins, values.ends, values.is_null), kind)
 

@@ -88,6 +88,7 @@ class Connection:
         hints = [column.field.type for column in selection.columns for _ in column.expressions]
         readers = wire_types.readers([each[1:] for each in described], hints)
         sql = wire_types.with_casts(sql, readers)
+        found = [reader or wire_types.TEXT for reader in readers]
         names = [str(number) for number in range(len(readers) + 1)]
         with self._translated():
             copy = copy_out(
@@ -95,7 +96,7 @@ class Connection:
             )
             try:
                 for block in copy.blocks(size):
-                    arrays = binary_rows.columns(block, [reader or wire_types.TEXT for reader in readers])
+                    arrays = binary_rows.columns(block, found)
                     arrays.append(pa.repeat(pa.scalar(False), len(block.begins)))
                     yield pa.RecordBatch.from_arrays(arrays, names=names)
             finally:

@@ -47,7 +47,7 @@ def text(array: pa.Array) -> Decoded:
     except pa.ArrowInvalid:
         values = [_utf8(value) for value in raw.view(pa.binary()).to_pylist()]
         whole = pa.array(values, pa.string())
-        return Decoded(whole, pc.and_(pc.is_null(whole), pc.is_valid(raw)))
+        return Decoded.of(whole, raw)
     return Decoded(raw)
 
 
@@ -66,8 +66,7 @@ def decimal(kind: pa.DataType) -> Callable[[pa.Array], Decoded]:
         if given.type == kind:
             return Decoded(given)
         texts = given if pa.types.is_string(given.type) else pc.cast(given, pa.string())
-        exact = decimals_from_texts(texts, kind)
-        return Decoded(exact, if_any(pc.and_(pc.is_null(exact), pc.is_valid(given))))
+        return Decoded.of(decimals_from_texts(texts, kind), texts)
 
     return decode
 
@@ -89,7 +88,7 @@ def decimal_integer(texts: pa.Array) -> Decoded:
         )
         fits = pc.and_(pc.greater_equal(wide, low), pc.less_equal(wide, high))
         exact = pc.cast(pc.if_else(fits, wide, None), pa.int64())
-        return Decoded(exact, if_any(pc.and_(pc.is_null(exact), pc.is_valid(texts))))
+        return Decoded.of(exact, texts)
 
 
 # --- dates, times, instants -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""From the server's own text of a value to the exact one: what psycopg reads, and what a change log tells.
+"""From the server's own text of a value to the exact one: what a change log tells, and types that are read as text.
 
 Texts are those of a session with `DateStyle = ISO`, `TimeZone = UTC`, `IntervalStyle = iso_8601` and
 `bytea_output = hex`. Each decoder gives what the one in `decode` gives of the binary form.

@@ -41,7 +41,7 @@ _READERS: dict[int, Reader] = {
     1114: numbers(">i8", TIMESTAMP, epoch=EPOCH_MICROS),
     1184: numbers(">i8", TIMESTAMPTZ, epoch=EPOCH_MICROS),
     2950: uuids,
-    3802: octets(pa.string(), prefix=b"\x01"),
+    3802: octets(pa.string(), version=1),
 }
 """bool, bytea, name, int8, int2, int4, text, json, float4, float8, bpchar, varchar, date, time, timestamp, timestamptz,
 uuid, jsonb."""

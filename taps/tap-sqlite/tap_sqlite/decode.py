@@ -13,7 +13,7 @@ from icetap.types import decimals_from_texts
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 LARGEST_EXACT = 9007199254740992.0
 """2 ** 53: above it, a double no longer tells neighbouring integers apart."""
@@ -47,7 +47,7 @@ def text(arrays: Sequence[pa.Array]) -> Decoded:
     except pa.ArrowInvalid:
         values = [_utf8(value) for value in raw.to_pylist()]
         array = pa.array(values, pa.string())
-        return Decoded(array, pc.and_(pc.is_null(array), pc.is_valid(raw)))
+        return Decoded.of(array, raw)
 
 
 def _utf8(value: bytes | None) -> str | None:
@@ -69,8 +69,7 @@ def decimal(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
     integers, doubles = arrays
     texts = pc.coalesce(pc.cast(integers, pa.string()), pc.cast(doubles, pa.string()))
     exact = pc.if_else(pc.less_equal(pc.abs(pc.fill_null(doubles, 0.0)), LARGEST_EXACT), texts, None)
-    array = decimals_from_texts(exact, kind)
-    return Decoded(array, _if_any(pc.and_(pc.is_null(array), pc.is_valid(texts))))
+    return Decoded.of(decimals_from_texts(exact, kind), texts)
 
 
 def instant(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
@@ -81,7 +80,7 @@ def instant(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
     """
     given = arrays[0]
     if pa.types.is_date(kind):
-        return _cast_or_mark(_matching(given, _DATE), kind, given=given, one=_cast_one)
+        return _cast_or_mark(_matching(given, _DATE), kind, given=given)
     if pa.types.is_time(kind):
         return _time(given)
     # The cheap way first: texts of one ordinary form need no regular expression.
@@ -93,7 +92,7 @@ def instant(arrays: Sequence[pa.Array], *, kind: pa.DataType) -> Decoded:
     if kind.tz:
         texts = pc.replace_substring(texts, " +", "+")
         texts = pc.replace_substring(pc.replace_substring(texts, " -", "-"), " Z", "Z")
-    return _cast_or_mark(texts, kind, given=given, one=_cast_one)
+    return _cast_or_mark(texts, kind, given=given)
 
 
 _PLAIN_LENGTHS = pa.array([10, 19, 21, 22, 23, 24, 25, 26], pa.int32())
@@ -116,7 +115,7 @@ def _time(given: pa.Array) -> Decoded:
     """Times of day, as microseconds since midnight; pyarrow has no such cast."""
     micros = [_microseconds(value) for value in _matching(given, _TIME).to_pylist()]
     array = pa.array(micros, pa.int64()).cast(pa.time64("us"))
-    return Decoded(array, _if_any(pc.and_(pc.is_null(array), pc.is_valid(given))))
+    return Decoded.of(array, given)
 
 
 def _microseconds(value: str | None) -> int | None:
@@ -138,14 +137,13 @@ def _cast_or_mark(
     kind: pa.DataType,
     *,
     given: pa.Array,
-    one: Callable[[str | None, pa.DataType], dt.date | None],
 ) -> Decoded:
     """Cast all at once; when that fails, one by one, to find which do not fit."""
     try:
         array = pc.cast(texts, kind)
     except pa.ArrowInvalid:
-        array = pa.array([one(value, kind) for value in texts.to_pylist()], kind)
-    return Decoded(array, _if_any(pc.and_(pc.is_null(array), pc.is_valid(given))))
+        array = pa.array([_cast_one(value, kind) for value in texts.to_pylist()], kind)
+    return Decoded.of(array, given)
 
 
 def _cast_one(value: str | None, kind: pa.DataType) -> dt.date | None:

@@ -103,7 +103,7 @@ def cast_exactly(array: pa.Array, source: pa.Field, *, to: pa.Field) -> pa.Array
             raise pa.ArrowInvalid("an integer that no double equals")
         return array.cast(new, safe=False)
     if pa.types.is_decimal(old) and pa.types.is_decimal(new):
-        within_precision(array, new)
+        return within_precision(array, new).cast(new)
     cast = array.cast(new)
     return within_precision(cast) if pa.types.is_decimal(new) else cast
 

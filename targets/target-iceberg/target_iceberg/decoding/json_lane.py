@@ -265,7 +265,7 @@ def _is_in(lines: bytes, pattern: str) -> bool:
 
 
 def _has_double(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or any(_has_double(child.type) for child in _children(kind))
+    return any(pa.types.is_floating(leaf) for leaf in _leaves(kind))
 
 
 def _too_long_decimals(fields: Sequence[pa.Field]) -> str | None:
