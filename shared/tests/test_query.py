@@ -449,3 +449,11 @@ def test_a_query_that_needs_only_the_first_rows_ends_cleanly(tmp_path, attempt):
 def test_a_question_that_is_wrong_is_not_the_datas_fault(lake, sql):
     with pytest.raises(ConfigurationError):
         lake.query(sql).read_all()
+
+
+def test_each_query_spills_into_a_folder_of_its_own():
+    """Two processes that spill into one folder crash (DuckDB 1.5.5)."""
+    lakes = [Lake(SqlCatalog(name, uri="sqlite://")) for name in ("one", "two")]
+    spills = [next(lake.rows("SELECT current_setting('temp_directory')")[1])[0] for lake in lakes]
+    assert spills == [str(lake._spills.path) for lake in lakes]
+    assert spills[0] != spills[1]

@@ -34,6 +34,16 @@ def test_a_secret_comes_back_and_lies_encrypted(store):
     assert store.entries()["prod/password"].key_id == key_id(OLD)
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_change(store):
+    left = store.path.with_name(f".{store.path.name}.part")
+    left.write_text("half of a st")
+
+    store.set("prod/user", "reader")
+
+    assert not left.exists()
+    assert list(store.entries()) == ["prod/password", "prod/user"]
+
+
 def test_everything_that_is_made_belongs_to_its_owner_alone(store):
     modes = {
         path: stat.S_IMODE(path.stat().st_mode) for path in [store.path.parent, *store.path.parent.iterdir()]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icetap.cli.running import parse_json, run_connector
 from icetap.cli.selection import selected_catalog
+from icetap.scratch_folders import ScratchFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +38,7 @@ def catalog_options(tap: Connection) -> Iterator[list[str]]:
         yield []
         return
     catalog = selected_catalog(parse_json(printed), extras)
-    with tempfile.TemporaryDirectory(prefix="icetap-") as folder:
-        path = Path(folder) / "catalog.json"
+    with ScratchFolder("catalog") as folder:
+        path = folder.path / "catalog.json"
         path.write_text(json.dumps(catalog, default=str), "utf-8")
         yield ["--catalog", str(path)]

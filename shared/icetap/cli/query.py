@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from icetap.cli.rendering import rows_of
 from icetap.cli.views import IcebergDataset, create_view
 from icetap.errors import ConfigurationError, DataError
 from icetap.records.names import distinct_names
+from icetap.scratch_folders import ScratchFolder
 from icetap.settings import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,10 +45,14 @@ class LoadedTable:
     """When the newest snapshot was made, in milliseconds since 1970-01-01 UTC; None without one."""
 
 
-def _reading_connection() -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory that can open no file, load no extension and write nothing but its spill folder."""
+def _reading_connection(spills: ScratchFolder) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory that can open no file, load no extension and write nothing but its spill folder.
+
+    The folder has to be its own: two processes that spill into one overwrite each other's files, and crash
+    (DuckDB 1.5.5, tried on 2026-11-22).
+    """
     connection = duckdb.connect(
-        config={"enable_external_access": "false", "temp_directory": tempfile.gettempdir()}
+        config={"enable_external_access": "false", "temp_directory": str(spills.path)}
     )
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
@@ -63,7 +67,11 @@ class Lake:
     datasets: dict[str, IcebergDataset] = field(default_factory=dict)
     """The tables opened so far, by `namespace.table`."""
 
-    _connection: duckdb.DuckDBPyConnection = field(default_factory=_reading_connection)
+    _spills: ScratchFolder = field(default_factory=lambda: ScratchFolder("query"))
+    _connection: duckdb.DuckDBPyConnection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._connection = _reading_connection(self._spills)
 
     def rows(self, sql: str) -> tuple[list[str], Iterator[list[Any]]]:
         """Run one SELECT as `query` does; the rows come as Python values, a batch in memory."""

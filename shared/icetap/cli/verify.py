@@ -11,7 +11,6 @@ import json
 import re
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from icetap.cli.running import (
 from icetap.cli.selection import selected_catalog
 from icetap.connectors import find_connectors
 from icetap.errors import IcetapError
+from icetap.scratch_folders import ScratchFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,10 +51,10 @@ def verify(
         ConnectorFailedError: When the tap could not discover, or the loader not compare.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="icetap-") as folder,  # mode 0700
+        ScratchFolder("verify") as folder,
         settings_files(tap, target) as settings,
     ):
-        files = Path(folder)
+        files = folder.path
         reading = [str(find_executable(tap)), *_config_options(tap, settings)]
         catalog = _catalog_options(tap, reading, streams, files=files, settings=settings)
         # A tap without a catalog reads all it has; then the loader leaves out what was not asked for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -33,7 +34,16 @@ class AnswerCache:
         self.folder = folder or Path(tempfile.gettempdir()) / f"icetap-preview-{os.getuid()}"
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
+        self._forget_the_old()
         self.hits = 0
+
+    def _forget_the_old(self) -> None:
+        """Remove answers that are no longer good, whoever asked for them, and what a killed process had half written."""
+        oldest = time.time() - self._seconds
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another preview was first
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def get(self, request: Request) -> dict[str, Any] | None:
         """Return what `Answer` is made of, when it was asked for lately."""

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import secrets as random
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -326,8 +325,12 @@ def _sealed(value: str, keys: Keys) -> Entry:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, durably: a reader sees the old one or the new one, whatever happens."""
-    partial = path.with_name(f".{path.name}.{random.token_hex(6)}.part")
+    """Replace a file as a whole, durably: a reader sees the old one or the new one, whatever happens.
+
+    Whoever calls holds the lock of the file, so that what is there under the partial file's name is of a killed process.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no path

@@ -18,7 +18,7 @@ from singer_sdk.plugin_base import _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader, SingerMessageType
 from typing_extensions import override
 
-from icetap import faults
+from icetap import faults, scratch_folders
 from icetap.catalogs import open_catalog
 from icetap.command_line import read_config
 from icetap.errors import ConfigurationError, DataError, IcetapError
@@ -99,6 +99,8 @@ class TargetIceberg(Target):
         super().__init__(setup_mapper=False, **options)
         check_settings(self.config, self.config_jsonschema, plugin=self.name)
         install()
+        if swept := scratch_folders.sweep():
+            LOGGER.info("Removed %d temporary folders that killed processes left behind", swept)
         if command := self.config.get("on_failure_command"):
             on_failure_command.check(command)
         try:

@@ -6,10 +6,11 @@ What does not fit in its share of the memory goes to a private folder.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+
+from icetap.scratch_folders import ScratchFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,11 +25,11 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database that lives as long as the block."""
     import duckdb  # noqa: PLC0415 - loads that need no join do without it
 
-    with tempfile.TemporaryDirectory(prefix="icetap-join-") as folder:
+    with ScratchFolder("join") as folder:
         connection = duckdb.connect(
             config={
                 "memory_limit": f"{DUCKDB_MEMORY_MB}MB",
-                "temp_directory": folder,
+                "temp_directory": str(folder.path),
                 "threads": 2,
                 "preserve_insertion_order": False,
             }

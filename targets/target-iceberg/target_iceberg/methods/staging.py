@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import bisect
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
+from icetap.scratch_folders import ScratchFolder
 from icetap.tables import count_below, read_data_file
 from icetap.types import schema_from_iceberg
 from target_iceberg.methods.distinct_keys import DistinctKeys
@@ -22,6 +21,7 @@ from target_iceberg.tables.writer import DataFileWriter, delete_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
@@ -373,7 +373,7 @@ class Spool:
         self.seen = DistinctKeys(self.keys)
         """Knows whether no key came twice, where they came about in their order."""
         self._bytes = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: ScratchFolder | None = None
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch, deleted: pa.BooleanArray | None = None) -> None:
@@ -397,8 +397,8 @@ class Spool:
     def spill(self) -> None:
         """Write the rows in memory to a file."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="icetap-spool-")
-        path = Path(self._folder.name) / f"{len(self._places):06d}.arrow"
+            self._folder = ScratchFolder("spool")
+        path = self._folder.path / f"{len(self._places):06d}.arrow"
         groups: list[list[pa.RecordBatch]] = []
         for batch in self._in_memory:
             if groups and groups[-1][0].schema.equals(batch.schema):
@@ -455,7 +455,7 @@ class Spool:
         self._places, self._in_memory, self._firsts, self._flags = [], [], [], []
         self._bytes = self.rows = 0
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
             self._folder = None
 
 

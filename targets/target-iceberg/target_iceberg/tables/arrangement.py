@@ -8,23 +8,21 @@ of a sorted one, in the order that DuckDB finds by sorting the keys alone. Value
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
 from itertools import accumulate, zip_longest
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from icetap.scratch_folders import ScratchFolder
 from target_iceberg.tables.memory import keep_within
 from target_iceberg.tables.partitions import Partitioner
 from target_iceberg.tables.sorting import SortKeys, merged_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from pyiceberg.schema import Schema
 
@@ -54,7 +52,7 @@ class Arrangement:
         self._numbers: list[pa.Int32Array] = []
         self._bytes = 0
         self._runs: list[_Run] = []
-        self._folder: Path | None = None
+        self._folder: ScratchFolder | None = None
 
     @property
     def is_full(self) -> bool:
@@ -94,7 +92,7 @@ class Arrangement:
             run.close()
         self._runs = []
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
             self._folder = None
 
     def _in_order(self) -> tuple[pa.Table, pa.Int32Array]:
@@ -113,9 +111,8 @@ class Arrangement:
     def spill(self) -> None:
         """Write the rows in memory to a run."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="icetap-arrange-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        path = self._folder / f"{len(self._runs):06d}.arrow"
+            self._folder = ScratchFolder("arrange")
+        path = self._folder.path / f"{len(self._runs):06d}.arrow"
         self._runs.append(_Run.write(path, *self._in_order(), partitions=len(self._partitioner.partitions)))
 
     def _merged(self) -> Iterator[tuple[Partition, Iterator[pa.RecordBatch]]]:

@@ -7,7 +7,6 @@ NaN last), strings by their UTF-8 bytes. https://iceberg.apache.org/spec/#sortin
 
 from __future__ import annotations
 
-import tempfile
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.table.sorting import NullOrder, SortDirection
 
+from icetap.scratch_folders import ScratchFolder
 from target_iceberg.tables.partitions import DerivedColumn
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def merged_order(sort: SortKeys, keys: Iterable[pa.RecordBatch], *, rows: int) -
     first = next(source)
     reader = pa.RecordBatchReader.from_batches(first.schema, _chained(first, source))
     order = ", ".join(f"{name} {'DESC' if way == 'descending' else 'ASC'}" for name, way in sort.by)
-    with tempfile.TemporaryDirectory(prefix="icetap-sort-") as folder:
+    with ScratchFolder("sort") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{DUCKDB_MEMORY_MB}MB",
-            "temp_directory": folder,
+            "temp_directory": str(folder.path),
             "threads": 2,
         }
         connection = duckdb.connect(config=config)

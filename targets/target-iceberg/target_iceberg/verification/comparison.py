@@ -8,11 +8,12 @@ rows on both sides, with the same sum of their numbers, it is equal, and its row
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+
+from icetap.scratch_folders import ScratchFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,9 +37,9 @@ def comparing() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the engine in which sides are compared."""
     import duckdb  # noqa: PLC0415 - loads do without it
 
-    with tempfile.TemporaryDirectory(prefix="icetap-verify-") as folder:  # mode 0700
+    with ScratchFolder("verify") as folder:
         engine = duckdb.connect(
-            config={"memory_limit": f"{MEMORY_MB}MB", "temp_directory": folder, "threads": 2}
+            config={"memory_limit": f"{MEMORY_MB}MB", "temp_directory": str(folder.path), "threads": 2}
         )
         try:
             yield engine
