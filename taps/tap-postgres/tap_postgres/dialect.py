@@ -100,13 +100,13 @@ class PostgresDialect(Dialect):
 
     @override
     def describe(self, connection: Any, *, name: str, sql: str) -> Table:
-        session = self.connect()
+        connection.rows("SAVEPOINT described")
         try:
-            described = session.described(sql)
+            described = connection.described(sql)
         except SkippableError as error:
             raise ConfigurationError(str(error)) from error
-        finally:
-            session.close()
+        finally:  # a query that is refused ends no transaction, one that is none leaves no lock
+            connection.rows("ROLLBACK TO SAVEPOINT described")
         return query_table(connection, name, sql=sql, described=described, options=self.types)
 
     # --- cursors ------------------------------------------------------------------------------------------

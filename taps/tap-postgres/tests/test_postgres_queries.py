@@ -67,6 +67,24 @@ def test_what_is_no_query_is_refused_at_discovery_by_name(source, sql, said):
         of(source, sql)
 
 
+def test_a_description_leaves_the_transaction_as_it_was(source):
+    """Neither its end, when the query is refused, nor a lock that an ALTER TABLE would wait for."""
+    dialect = TapPostgres(config=source.config).dialect
+    connection = dialect.connect()
+    try:
+        with pytest.raises(ConfigurationError, match="42P01"):
+            dialect.describe(connection, name="q", sql="SELECT * FROM nowhere")
+        table = dialect.describe(connection, name="q", sql="SELECT total FROM orders")
+        held = connection.rows(
+            "SELECT 1 FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'orders'::regclass"
+        )
+    finally:
+        connection.close()
+
+    assert [column.name for column in table.columns] == ["total"]
+    assert held == []
+
+
 def test_nothing_is_written(source):
     tap = TapPostgres(
         config={
