@@ -124,7 +124,7 @@ _SIGN_IN = (
     "root certificate file",
     "certificate file",
     "private key file",
-    "could not translate host name",
+    "failed to resolve host",
     "invalid value",
     "no such database",
     "no such user",
@@ -174,7 +174,5 @@ def statement_error(text: str, sqlstate: str | None, *, where: str) -> IcetapErr
 
 def _first_line(text: str) -> str:
     found = _SEVERITY.search(text)
-    line = found[1] if found else text.partition("]: ")[2] or text
-    if not found:
-        line = line.removeprefix("IO: ").removeprefix("[libpq] ").removeprefix("Failed to connect: ")
+    line = found[1] if found else text.removeprefix("connection failed: ")
     return line.partition("\n")[0].strip().rstrip(".")
