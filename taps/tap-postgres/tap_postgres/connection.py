@@ -139,7 +139,7 @@ class Connection:
                 ((found,),) = self.rows(f"SELECT format_type({oid}, {modifier})")
                 raise SkippableError(
                     f"stream '{selection.table.stream}': column '{column.name}' was {column.native_type} at discovery, "
-                    f"and is {found} now. Discover again, or deselect the column."
+                    f"and is {found} now. Run again: each run looks at the types anew."
                 )
 
     def release(self) -> None:

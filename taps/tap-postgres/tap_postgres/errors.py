@@ -50,6 +50,11 @@ _ADVICE: Sequence[tuple[str, type[IcetapError], str]] = (
         SkippableError,
         "It is gone since discovery, or was renamed: discover again, or deselect the column.",
     ),
+    (
+        "42883",  # no such function or operator for these types
+        SkippableError,
+        "Run again if the type of a column changed meanwhile; else correct the SQL of 'where' or 'queries'.",
+    ),
     ("42", ConfigurationError, "Correct the SQL of 'where' or 'queries', or discover again."),
     ("28", ConfigurationError, "Check 'user', 'password' and the server's pg_hba.conf."),
     ("3D000", ConfigurationError, "Check 'database'."),

@@ -60,7 +60,8 @@ def row_bytes(connection: Any, table: Table, columns: Sequence[Column], *, has_b
     return fixed + int(_UNKNOWN_ROW_BYTES if found is None else found)
 
 
-_HAS_LENGTH = re.compile(r"text|bytea|character(?: varying)?(?:\(\d+\))?")
+_IS_TEXT = re.compile(r"text|character varying(?:\(\d+\))?")
+_HAS_LENGTH = re.compile(r"bytea|character(?:\(\d+\))?")
 
 
 def _is_long(kind: pa.DataType) -> bool:
@@ -70,6 +71,9 @@ def _is_long(kind: pa.DataType) -> bool:
 def _length(column: Column) -> str:
     """Return the length of a text, which is known without reading it, or a guess from what is stored of a value."""
     read = quoted(column.name)
+    if _IS_TEXT.fullmatch(column.native_type):
+        # Whatever it is by now: that its type changed is said by name where it is read.
+        return f"coalesce(octet_length({read}::text), 0)"
     if _HAS_LENGTH.fullmatch(column.native_type):
         return f"coalesce(octet_length({read}), 0)"
     return f"coalesce({_COMPRESSED} * pg_column_size({read}), 0)"
