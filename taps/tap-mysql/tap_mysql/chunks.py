@@ -1,12 +1,12 @@
 """Cutting a table into ranges of its key that hold about equally many rows.
 
-The server estimates how many rows lie in a range by two looks into the index, whatever its size, so a range is
-halved until it is small. https://dev.mysql.com/doc/refman/8.4/en/range-optimization.html (read 2026-11-21)
+The server estimates how many rows lie in a range by two looks into the index, whatever its size, so ranges are
+halved until they are small, many of them in one statement: it may be far away. https://dev.mysql.com/doc/refman/8.4/en/range-optimization.html (read 2026-11-21)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from tap_mysql.connection import MySQLConnection
 
 MOST_ESTIMATES = 20_000
+AT_ONCE = 64
+"""So many questions in one statement."""
+_FIRST_RANGES = 16
+_UNION = " UNION ALL "
+T = TypeVar("T")
 _FEWEST_CHUNKS = 2
 
 
@@ -70,12 +75,17 @@ class Cutter:
         bounds = list(self._bounds(start, int(high) + 1))
         if len(bounds) < _FEWEST_CHUNKS - 1:
             return []
-        return [self._chunk(n, [None, *bounds, None], after, after_condition) for n in range(len(bounds) + 1)]
+        ends = [*self._ends(bounds), None]
+        return [
+            self._chunk(n, [None, *bounds, None], ends[n], after, after_condition)
+            for n in range(len(bounds) + 1)
+        ]
 
     def _chunk(
         self,
         number: int,
         bounds: Sequence[int | None],
+        end: Mapping[str, Value] | None,
         after: Mapping[str, Value] | None,
         after_condition: Callable[[int], str],
     ) -> Chunk:
@@ -92,18 +102,23 @@ class Cutter:
         if low is None and after is not None:
             conditions.append(f"({after_condition(len(parameters) + 1)})")
             parameters += [after[name] for name in self._table.position]
-        end = None if high is None else self._end(high)
         return Chunk(" AND ".join(conditions) or "TRUE", tuple(parameters), end)
 
-    def _end(self, bound: int) -> dict[str, Value] | None:
-        """Return the position of the last row before a bound."""
+    def _ends(self, bounds: Sequence[int]) -> Iterator[dict[str, Value] | None]:
+        """Yield the position of the last row before each bound."""
         descending = ", ".join(f"{read} DESC" for read in self._table.position.values())
-        found: list[tuple[Any, ...]] = self._connection.rows(
-            f"SELECT {', '.join(self._positions)} FROM {self._table.source} "
-            f"WHERE {self._read} < {placeholder(1)} ORDER BY {descending} LIMIT 1",
-            (bound,),
-        )
-        return dict(zip(self._table.position, found[0], strict=True)) if found else None
+        for some in _slices(bounds):
+            last_rows = [
+                f"(SELECT {number} AS number, {', '.join(self._positions)} FROM {self._table.source} "
+                f"WHERE {self._read} < {placeholder(number + 1)} ORDER BY {descending} LIMIT 1)"
+                for number in range(len(some))
+            ]
+            found: dict[int, list[Any]] = {
+                number: values for number, *values in self._connection.rows(_UNION.join(last_rows), some)
+            }
+            for number in range(len(some)):
+                values = found.get(number)
+                yield None if values is None else dict(zip(self._table.position, values, strict=True))
 
     # --- halving ------------------------------------------------------------------------------------
 
@@ -116,23 +131,37 @@ class Cutter:
                 filled = 0
             filled += rows
 
-    def _parts(self, low: int, high: int) -> Iterator[tuple[int, int]]:
-        """Yield small ranges, from left to right: where each begins, and how many rows it may have."""
-        waiting = [(low, high)]
-        while waiting:
-            begin, end = waiting.pop()
-            rows = self._estimated(begin, end)
-            if rows > self._rows and end - begin > 1 and self._estimates < MOST_ESTIMATES:
+    def _parts(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Return small ranges, from left to right: where each begins, and how many rows it may have."""
+        width = -(-(high - low) // _FIRST_RANGES)
+        waiting = [(begin, min(begin + width, high)) for begin in range(low, high, width)]
+        small: list[tuple[int, int]] = []
+        while waiting and self._estimates < MOST_ESTIMATES:
+            halves: list[tuple[int, int]] = []
+            for (begin, end), rows in zip(waiting, self._estimated(waiting), strict=True):
                 middle = begin + (end - begin) // 2
-                waiting += [(middle, end), (begin, middle)]
-            elif rows:
-                yield begin, rows
+                if rows > self._rows and middle > begin:
+                    halves += [(begin, middle), (middle, end)]
+                elif rows:
+                    small.append((begin, rows))
+            waiting = halves
+        return sorted(small + [(begin, self._rows) for begin, _ in waiting])
 
-    def _estimated(self, begin: int, end: int) -> int:
-        self._estimates += 1
-        found = self._connection.records(
-            f"EXPLAIN SELECT {self._read} FROM {self._table.source} "
-            f"WHERE {self._read} >= {placeholder(1)} AND {self._read} < {placeholder(2)}",
-            (begin, end),
-        )
-        return int(found[0].get("rows") or 0)
+    def _estimated(self, ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
+        """Yield how many rows each range may have."""
+        for some in _slices(ranges):
+            self._estimates += len(some)
+            selects = [
+                f"SELECT {self._read} FROM {self._table.source} "
+                f"WHERE {self._read} >= {placeholder(number)} AND {self._read} < {placeholder(number + 1)}"
+                for number in range(1, 2 * len(some), 2)
+            ]
+            bounds = [bound for each in some for bound in each]
+            for line in self._connection.records(f"EXPLAIN {_UNION.join(selects)}", bounds)[: len(some)]:
+                yield int(line.get("rows") or 0)
+
+
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield `AT_ONCE` of them at once."""
+    for first in range(0, len(items), AT_ONCE):
+        yield items[first : first + AT_ONCE]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tap_mysql.server import Server
     from tap_mysql.snapshots import Snapshots
 
-BLOCK_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
+"""Of rows in a batch. More do not fit the processor's caches, and take longer."""
 _SNAPSHOT = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",

@@ -16,6 +16,7 @@ import pymysql
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import server_words
 from icetap.sql.dialect import TableBusyError
+from icetap.sql.row_bytes import RowFormatError
 from tap_mysql.packets import CutOffError
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def translated(where: str) -> Iterator[None]:
             f"{where}: the user signs in by ed25519, which needs the package PyNaCl: install it beside the tap, "
             "or give the user another plug-in"
         ) from error
+    except RowFormatError as error:
+        raise RetriableError(f"{where}: the rows could not be read ({error}). {_RUN_AGAIN}") from error
     except (CutOffError, OSError) as error:
         raise RetriableError(f"{where}: the connection was lost ({error}). {_RUN_AGAIN}") from error
 

@@ -8,12 +8,19 @@ https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_packets.ht
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from icetap.sql.row_bytes import PADDING, Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from icetap.sql.row_bytes import Positions
 
 HEADER = 4
 LARGEST_PACKET = 0xFFFFFF
@@ -22,25 +29,18 @@ LARGEST_PACKET = 0xFFFFFF
 _READ_BYTES = 1 << 20
 _ROW, _ERROR = 0x00, 0xFF
 _header = struct.Struct("<I").unpack_from
+_NOWHERE = np.empty(0, np.int64)
 
 
 class Source(Protocol):
     """Where the bytes come from: a connection's buffered socket."""
 
-    def read1(self, size: int, /) -> bytes:
-        """Return what has come, at most `size` bytes; nothing when the other side hung up."""
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Put in what has come, as much as there is room for; return 0 when the other side hung up."""
 
 
 class CutOffError(Exception):
     """The bytes ended, or were not in order, before the server said that the result is complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Rows as they came: the bytes, and where the payload of each row begins in them."""
-
-    data: bytearray
-    starts: list[int]
 
 
 class PacketReader:
@@ -57,7 +57,9 @@ class PacketReader:
         self.last: bytes | None = None
         self._source = source
         self._number = number
-        self._rest = bytearray()
+        self._content = bytearray(PADDING)
+        self._place = self._held = 0
+        """Where the first packet begins that is no row of a block yet, and how many bytes have come."""
 
     @property
     def is_broken_off(self) -> bool:
@@ -65,79 +67,123 @@ class PacketReader:
         return self.last is not None and self.last[0] == _ERROR
 
     def blocks(self, *, rows: int, size: int) -> Iterator[Block]:
-        """Yield at most `rows` rows and about `size` bytes at once; holds those bytes.
+        """Yield at most `rows` rows and `size` bytes at once, or one row that is longer.
+
+        A block's bytes are those of the next one as soon as that is asked for.
 
         Raises:
             CutOffError: When the connection ended, or a packet is missing.
         """
+        self._content = bytearray(size + PADDING)
         while self.last is None:
-            block = self._block(rows, size)
-            if block.starts:
-                yield block
+            begins, ends = self._rows(rows)
+            if len(begins):
+                yield Block(np.frombuffer(self._content, np.uint8), begins, ends)
+            self._begin_anew(size)
 
-    def _block(self, rows: int, size: int) -> Block:
-        data, self._rest = self._rest, bytearray()
-        starts: list[int] = []
-        end = self._scan(data, 0, starts, rows)
-        while self.last is None and len(starts) < rows and end < size:
-            piece = self._source.read1(_READ_BYTES)
-            if not piece:
-                raise CutOffError("the connection ended in the middle of the rows")
-            data += piece
-            end = self._scan(data, end, starts, rows)
-        self._rest = data[end:]
-        return Block(data, starts)
+    def _begin_anew(self, size: int) -> None:
+        """Move what is no row yet to the beginning; after a long row, in less memory."""
+        rest = self._content[self._place : self._held]
+        self._place, self._held = 0, len(rest)
+        if len(rest) <= size < len(self._content) - PADDING:
+            self._content = bytearray(size + PADDING)
+        self._content[: len(rest)] = rest
 
-    def _scan(self, data: bytearray, position: int, starts: list[int], rows: int) -> int:
-        """Note where the payloads of whole rows begin, `rows` in all; return where the last packet ends."""
-        number, size = self._number, len(data)
-        while position + HEADER <= size and len(starts) < rows:
-            (header,) = _header(data, position)
-            length = header & LARGEST_PACKET
-            if length == LARGEST_PACKET:
-                joined = _joined(data, position, number)
-                if joined is None:
-                    break
-                length, packets = joined
-                size, number = len(data), (number + packets - 1) & 0xFF
-            elif position + HEADER + length > size:
+    def _rows(self, most: int) -> tuple[Positions, Positions]:
+        """Return where rows begin and end: so many, or as many as there is room for, at least one."""
+        begins, ends, count = [_NOWHERE], [_NOWHERE], 0
+        while True:
+            more = self._scan(most - count)
+            begins.append(more[0])
+            ends.append(more[1])
+            count += len(more[0])
+            if self.last is not None or count >= most:
                 break
-            elif header >> 24 != number:
-                raise _disorder(header >> 24, number)
-            begin = position + HEADER
-            position = begin + length
-            number = (number + 1) & 0xFF
-            if data[begin] != _ROW:
-                self.last = bytes(data[begin:position])
+            if not len(more[0]) and not self._receive(must=not count):
                 break
-            starts.append(begin)
-        self._number = number
-        return position
+        return np.concatenate(begins), np.concatenate(ends)
 
+    def _receive(self, *, must: bool) -> bool:
+        """Wait for more bytes; say whether there was room for them, which is made if they `must` come."""
+        if self._held == len(self._content) - PADDING:
+            if not must:
+                return False
+            self._content = self._content[: self._held] + bytes(self._held + PADDING)
+        room = min(len(self._content) - PADDING, self._held + _READ_BYTES)
+        received = self._source.readinto(memoryview(self._content)[self._held : room])
+        if not received:
+            raise CutOffError("the connection ended in the middle of the rows")
+        self._held += received
+        return True
 
-def _joined(data: bytearray, position: int, number: int) -> tuple[int, int] | None:
-    """Put the packets of one row together, in place; return its length and how many they were.
+    def _scan(self, most: int) -> tuple[Positions, Positions]:
+        """Return where the next rows begin and end, as far as they have come; takes the last packet."""
+        heads, nexts = self._packets(most)
+        octets = np.frombuffer(self._content, np.uint8)
+        expected = np.arange(self._number, self._number + len(heads)) & 0xFF
+        is_odd = (nexts - heads == HEADER + LARGEST_PACKET) | (octets[heads + HEADER] != _ROW)
+        is_odd |= octets[heads + (HEADER - 1)] != expected
+        plain = int(is_odd.argmax()) if is_odd.any() else len(heads)
+        if plain:
+            self._place = int(nexts[plain - 1])
+            self._number = (self._number + plain) & 0xFF
+        elif len(heads):
+            return self._odd(self._place, int(nexts[0]))
+        return heads[:plain] + HEADER, nexts[:plain]
 
-    None when they have not all come.
-    """
-    cuts: list[int] = []
-    place = position
-    while True:
-        if place + HEADER > len(data):
-            return None
-        (header,) = _header(data, place)
-        expected = (number + len(cuts)) & 0xFF
-        if header >> 24 != expected:
-            raise _disorder(header >> 24, expected)
-        cuts.append(place)
-        place += HEADER + (header & LARGEST_PACKET)
-        if place > len(data):
-            return None
-        if header & LARGEST_PACKET != LARGEST_PACKET:
-            break
-    for cut in reversed(cuts[1:]):
-        del data[cut : cut + HEADER]
-    return place - position - HEADER * len(cuts), len(cuts)
+    def _packets(self, most: int) -> tuple[Positions, Positions]:
+        """Return where the next whole packets begin and end, found by their lengths alone."""
+        view = memoryview(self._content)[: self._held]
+        place = self._place
+        places = [place]
+        found = places.append
+        with contextlib.suppress(struct.error):  # where no header stands yet
+            for _ in itertools.repeat(None, most):
+                place += (_header(view, place)[0] & LARGEST_PACKET) + HEADER
+                found(place)
+        if place > self._held:
+            places.pop()
+        whole = np.array(places)
+        return whole[:-1], whole[1:]
+
+    def _odd(self, place: int, after: int) -> tuple[Positions, Positions]:
+        """Take a packet that is no whole row: the last one, or the first of a row in several."""
+        number = self._content[place + HEADER - 1]
+        if number != self._number:
+            raise _disorder(number, self._number)
+        if after - place < HEADER + LARGEST_PACKET:
+            self.last = bytes(self._content[place + HEADER : after])
+            self._place = after
+            return _NOWHERE, _NOWHERE
+        end = self._joined()
+        if end is None:
+            return _NOWHERE, _NOWHERE
+        self._place = end
+        return np.array([place + HEADER]), np.array([end])
+
+    def _joined(self) -> int | None:
+        """Put the packets of one row together, in place; return where it ends, None when they have not all come."""
+        cuts: list[int] = []
+        place = self._place
+        while True:
+            if place + HEADER > self._held:
+                return None
+            header: int = _header(self._content, place)[0]
+            expected = (self._number + len(cuts)) & 0xFF
+            if header >> 24 != expected:
+                raise _disorder(header >> 24, expected)
+            cuts.append(place)
+            place += HEADER + (header & LARGEST_PACKET)
+            if place > self._held:
+                return None
+            if header & LARGEST_PACKET != LARGEST_PACKET:
+                break
+        view = memoryview(self._content)
+        for cut in reversed(cuts[1:]):
+            view[cut : self._held - HEADER] = view[cut + HEADER : self._held]
+            self._held -= HEADER
+        self._number = (self._number + len(cuts)) & 0xFF
+        return place - HEADER * (len(cuts) - 1)
 
 
 def _disorder(found: int, expected: int) -> CutOffError:

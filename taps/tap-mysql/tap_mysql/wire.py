@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from tap_mysql.packets import Source
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
@@ -40,7 +42,27 @@ def description(connection: Any) -> FieldDescriptorPacket:
 
 def rest(connection: Any) -> tuple[Source, int]:
     """Return where the bytes after the last packet come from, and what the next packet counts."""
-    return connection._rfile, connection._next_seq_id
+    return _Socket(connection._rfile), connection._next_seq_id
+
+
+class _Socket:
+    """Takes first what the driver's buffer holds, then from the socket itself.
+
+    A `readinto1` of the buffer waits for more when it holds less than was asked for (Python 3.11 to 3.13).
+    """
+
+    def __init__(self, buffered: BufferedReader) -> None:
+        self._buffered: BufferedReader | None = buffered
+        self._raw = buffered.raw
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Return the number of bytes that came, 0 at the end."""
+        if self._buffered is None:
+            return self._raw.readinto(buffer) or 0
+        piece = self._buffered.read1(len(buffer))
+        self._buffered = None
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def is_protected(connection: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import struct
 
 import pyarrow as pa
 import pytest
 
+from icetap.sql.row_bytes import RowFormatError
 from tap_mysql import packets
 from tap_mysql.packets import CutOffError, PacketReader
 from tap_mysql.rows import MOMENT, TEXT, columns
@@ -21,10 +23,11 @@ class Pieces:
     def __init__(self, data, sizes):
         self._data, self._sizes = data, sizes
 
-    def read1(self, size):
-        wanted = min(size, next(self._sizes))
+    def readinto(self, buffer):
+        wanted = min(len(buffer), next(self._sizes))
         piece, self._data = self._data[:wanted], self._data[wanted:]
-        return piece
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def sizes_of(number):
@@ -56,6 +59,10 @@ def counted(octets):
     return b"\xfe" + struct.pack("<Q", size) + octets
 
 
+class Encoded(bytes):
+    """A value as it is on the wire."""
+
+
 def row(*values):
     """Encode a row: None, int as int64, bytes as text, a tuple as a moment's fields."""
     bitmap, body = bytearray((len(values) + 9) // 8), b""
@@ -64,6 +71,8 @@ def row(*values):
             bitmap[number // 8] |= 1 << number % 8
         elif isinstance(value, int):
             body += struct.pack("<q", value)
+        elif isinstance(value, Encoded):
+            body += value
         elif isinstance(value, bytes):
             body += counted(value)
         else:
@@ -139,6 +148,66 @@ def test_moments(fields, micros, is_invalid):
 
     assert values == [{"micros": micros or 0, "is_invalid": is_invalid}, None]
     assert after == [7, 8]
+
+
+def test_moments_of_all_lengths_beside_each_other():
+    chance = random.Random(5)
+
+    def fields():
+        day = (
+            chance.choice([0, 1, 999, 1600, 1900, 2000, 2024, 9999]),
+            chance.randrange(14),
+            chance.randrange(33),
+        )
+        time = (chance.randrange(24), chance.randrange(60), chance.randrange(60))
+        return chance.choice([None, (), day, (*day, *time), (*day, *time, chance.randrange(1_000_000))])
+
+    def expected(given):
+        if given is None:
+            return None
+        try:
+            since = dt.datetime(*given, tzinfo=dt.UTC) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        except (TypeError, ValueError):
+            return {"micros": 0, "is_invalid": True}
+        return {"micros": since // dt.timedelta(microseconds=1), "is_invalid": False}
+
+    given = [fields() for _ in range(5_000)]
+    _, (values, after) = read(
+        framed([*(row(each, number) for number, each in enumerate(given)), END]), [MOMENT, pa.int64()]
+    )
+
+    assert values == [expected(each) for each in given]
+    assert after == list(range(len(given)))
+
+
+NUMBERS = {"int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "uint32": "I"} | {
+    "int64": "q", "uint64": "Q", "float": "f", "double": "d"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_any_width_between_nulls(name):
+    octets = random.Random(3).randbytes(8 * 400)
+    encoding = struct.Struct("<" + NUMBERS[name])
+    given = [
+        None if number % 5 == 0 else encoding.unpack_from(octets, 8 * number)[0] for number in range(400)
+    ]
+    rows = [
+        row(None if value is None else Encoded(encoding.pack(value)), number)
+        for number, value in enumerate(given)
+    ]
+    _, (values, after) = read(framed([*rows, END]), [pa.type_for_alias(name), pa.int64()])
+
+    assert [str(value) for value in values] == [str(value) for value in given]  # NaN is not itself
+    assert after == list(range(400))
+
+
+@pytest.mark.parametrize(
+    "types", [[TEXT], [TEXT, pa.int64(), pa.int64()], [pa.int64(), TEXT], [MOMENT, MOMENT]]
+)
+def test_rows_of_other_columns_are_refused(types):
+    with pytest.raises(RowFormatError):
+        read(framed([row(b"abc", 2), row(b"", 3), END]), types)
 
 
 def test_a_null_column_takes_no_place():

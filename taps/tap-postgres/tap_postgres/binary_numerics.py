@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tap_postgres.binary_rows import Reader, Values, Wire
+    from icetap.sql.row_bytes import RowBytes, Values
+    from tap_postgres.binary_rows import Reader
 
     Numbers = npt.NDArray[np.int64]
 
@@ -40,7 +41,7 @@ _POWERS = np.array([_BASE**power for power in range(_LIMB + 1)], np.int64)
 def decimals(kind: pa.Decimal128Type) -> Reader:
     """Return a reader of numerics with this precision and scale; texts, where a value is no such decimal."""
 
-    def read(wire: Wire, values: Values) -> pa.Array:
+    def read(wire: RowBytes, values: Values) -> pa.Array:
         found = _Digits(wire, values)
         made = None
         if not found.has_words and len(values):
@@ -55,7 +56,7 @@ def decimals(kind: pa.Decimal128Type) -> Reader:
 class _Digits:
     """The digits of all values of a column."""
 
-    def __init__(self, wire: Wire, values: Values) -> None:
+    def __init__(self, wire: RowBytes, values: Values) -> None:
         self._wire = wire
         self._last = np.int64(len(wire.octets) - 2)
         self.values = values
@@ -140,7 +141,7 @@ def _long(found: _Digits, kind: pa.Decimal128Type, groups: int) -> pa.Array | No
 _head = struct.Struct(">HhHh").unpack_from
 
 
-def texts(wire: Wire, values: Values) -> pa.Array:
+def texts(wire: RowBytes, values: Values) -> pa.Array:
     """Numerics as PostgreSQL writes them, one by one; `nan`, `inf` and `-inf` for what is no number."""
     content = bytes(wire.octets)
     nulls = values.is_null if values.is_null is not None else np.zeros(len(values), np.bool_)

@@ -8,93 +8,35 @@ https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS (rea
 
 from __future__ import annotations
 
-import functools
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+
+from icetap.sql.row_bytes import RowBytes, RowFormatError, Values, array, bitmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    Octets = npt.NDArray[np.uint8]
-    Positions = npt.NDArray[np.int64]
-    Mask = npt.NDArray[np.bool_]
-    Reader = Callable[["Wire", "Values"], pa.Array]
+    from icetap.sql.row_bytes import Block, Positions
 
-PADDING = 16
-"""So many bytes behind the last row can be asked for."""
+    Reader = Callable[[RowBytes, Values], pa.Array]
 
 _COUNT_BYTES, _LENGTH_BYTES = 2, 4
 
 
-class RowFormatError(Exception):
-    """Bytes that are no rows of the columns that were described."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Whole rows as they came: the bytes, `PADDING` more behind them, and where each row begins and ends."""
-
-    octets: Octets
-    begins: Positions
-    ends: Positions
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Where the values of a column begin and end; a NULL has no bytes. `is_null` is None where none is."""
-
-    begins: Positions
-    ends: Positions
-    is_null: Mask | None
-
-    def __len__(self) -> int:
-        return len(self.begins)
-
-    def validity(self) -> pa.Buffer | None:
-        """Return Arrow's bitmap of them."""
-        return None if self.is_null is None else bitmap(~self.is_null)
-
-
-def bitmap(mask: Mask | Octets) -> pa.Buffer:
-    """Return a bit for each element that is not zero."""
-    return pa.py_buffer(np.packbits(mask, bitorder="little"))
-
-
-class Wire:
-    """The bytes of a block, read at many positions at once."""
-
-    def __init__(self, octets: Octets) -> None:
-        self.octets = octets
-        self.content = pa.py_buffer(octets)
-
-    def at(self, kind: str, positions: Positions) -> npt.NDArray[Any]:
-        """Return what stands at these positions, in the machine's byte order.
-
-        Args:
-            kind: A type of numpy's, such as `>i4`.
-            positions: Aligned to nothing.
-        """
-        dtype = np.dtype(kind)
-        overlapping: npt.NDArray[Any] = np.ndarray(
-            (len(self.octets) - dtype.itemsize + 1,), dtype, self.octets, strides=(1,)
-        )
-        return overlapping[positions].astype(dtype.newbyteorder("="), copy=False)
-
-    def values(self, positions: Positions) -> Values:
-        """Return the values whose lengths stand at these positions."""
-        lengths = self.at(">i4", positions).astype(np.int64)
-        begins = positions + _LENGTH_BYTES
-        is_null = None
-        if len(lengths) and lengths.min() < 0:
-            is_null = lengths < 0
-            lengths[is_null] = 0
-        return Values(begins, begins + lengths, is_null)
+def sized_values(wire: RowBytes, positions: Positions) -> Values:
+    """Return the values whose lengths stand at these positions."""
+    lengths = wire.at(">i4", positions).astype(np.int64)
+    begins = positions + _LENGTH_BYTES
+    is_null = None
+    if len(lengths) and lengths.min() < 0:
+        is_null = lengths < 0
+        lengths[is_null] = 0
+    return Values(begins, begins + lengths, is_null)
 
 
 def columns(block: Block, readers: Sequence[Reader]) -> list[pa.Array]:
@@ -103,13 +45,13 @@ def columns(block: Block, readers: Sequence[Reader]) -> list[pa.Array]:
     Raises:
         RowFormatError: When the rows have other columns.
     """
-    wire = Wire(block.octets)
+    wire = RowBytes(block.octets)
     if not (wire.at(">i2", block.begins) == len(readers)).all():
         raise RowFormatError(f"a row has another number of columns than {len(readers)}")
     positions = block.begins + _COUNT_BYTES
     found = []
     for reader in readers:
-        values = wire.values(positions)
+        values = sized_values(wire, positions)
         found.append(reader(wire, values))
         positions = values.ends
     if not np.array_equal(positions, block.ends):
@@ -126,29 +68,29 @@ def numbers(wire_type: str, kind: pa.DataType, *, epoch: int = 0) -> Reader:
     A sum beyond the type's bounds wraps, so that infinity stays recognisable.
     """
 
-    def read(wire: Wire, values: Values) -> pa.Array:
+    def read(wire: RowBytes, values: Values) -> pa.Array:
         found = _fixed(wire, values, wire_type)
         if epoch:
             found += found.dtype.type(epoch)
-        return _array(kind, found, values)
+        return array(kind, found, values)
 
     return read
 
 
-def booleans(wire: Wire, values: Values) -> pa.Array:
+def booleans(wire: RowBytes, values: Values) -> pa.Array:
     """A byte each."""
     found = _fixed(wire, values, "u1")
     return pa.Array.from_buffers(pa.bool_(), len(found), [values.validity(), bitmap(found)])
 
 
-def uuids(wire: Wire, values: Values) -> pa.Array:
+def uuids(wire: RowBytes, values: Values) -> pa.Array:
     """Sixteen bytes each."""
     return pa.ExtensionArray.from_storage(
-        pa.uuid(), _array(pa.binary(16), _fixed(wire, values, "V16"), values)
+        pa.uuid(), array(pa.binary(16), _fixed(wire, values, "V16"), values)
     )
 
 
-def _fixed(wire: Wire, values: Values, wire_type: str) -> npt.NDArray[Any]:
+def _fixed(wire: RowBytes, values: Values, wire_type: str) -> npt.NDArray[Any]:
     width = np.dtype(wire_type).itemsize
     lengths = values.ends - values.begins
     wrong = lengths != width
@@ -156,16 +98,7 @@ def _fixed(wire: Wire, values: Values, wire_type: str) -> npt.NDArray[Any]:
         wrong &= ~values.is_null
     if wrong.any():
         raise RowFormatError(f"a value has {lengths[wrong][0]} bytes, expected {width}")
-    found = wire.at(wire_type, values.begins)
-    if values.is_null is not None:  # other values stand there, which nobody may see
-        found[values.is_null] = np.zeros(1, found.dtype)[0]
-    return found
-
-
-def _array(kind: pa.DataType, found: npt.NDArray[Any], values: Values) -> pa.Array:
-    return pa.Array.from_buffers(
-        kind, len(found), [values.validity(), pa.py_buffer(np.ascontiguousarray(found).view(np.uint8))]
-    )
+    return wire.fixed(wire_type, values)
 
 
 # --- texts and bytes -----------------------------------------------------------------------------------
@@ -174,41 +107,18 @@ def _array(kind: pa.DataType, found: npt.NDArray[Any], values: Values) -> pa.Arr
 def octets(kind: pa.DataType, *, version: int | None = None) -> Reader:
     """Return a reader of texts or bytes, each after a byte with its version if there is one."""
 
-    def read(wire: Wire, values: Values) -> pa.Array:
+    def read(wire: RowBytes, values: Values) -> pa.Array:
         if version is None:
-            return _between(wire, values, kind)
+            return wire.between(values, kind)
         others = wire.octets[values.begins] != version
         if values.is_null is not None:
             others &= ~values.is_null
         if others.any():
             raise RowFormatError(f"a value has another version than {version}")
         begins = np.minimum(values.begins + 1, values.ends)
-        return _between(wire, Values(begins, values.ends, values.is_null), kind)
+        return wire.between(Values(begins, values.ends, values.is_null), kind)
 
     return read
-
-
-def _between(wire: Wire, values: Values, kind: pa.DataType) -> pa.Array:
-    """Return the bytes from here to there, copied once.
-
-    They are chosen from an array over all the bytes, in which every other element is a value and the rest is what
-    lies between.
-    """
-    count = len(values)
-    if not count:
-        return pa.array([], kind)
-    offsets = np.empty(2 * count, np.int32)
-    offsets[0::2], offsets[1::2] = values.begins, values.ends
-    everything = pa.Array.from_buffers(kind, 2 * count - 1, [None, pa.py_buffer(offsets), wire.content])
-    chosen = _evens(count)
-    return everything.take(
-        pa.array(chosen) if values.is_null is None else pa.array(chosen, mask=values.is_null)
-    )
-
-
-@functools.lru_cache(maxsize=2)
-def _evens(count: int) -> npt.NDArray[np.int32]:
-    return np.arange(0, 2 * count, 2, dtype=np.int32)
 
 
 # --- arrays --------------------------------------------------------------------------------------------
@@ -226,7 +136,7 @@ def lists(element: Reader) -> Reader:
     https://github.com/postgres/postgres/blob/REL_17_STABLE/src/backend/utils/adt/arrayfuncs.c (array_send, read 2026-11-22)
     """
 
-    def read(wire: Wire, values: Values) -> pa.Array:
+    def read(wire: RowBytes, values: Values) -> pa.Array:
         begins, counts = _elements(wire, values)
         offsets = np.zeros(len(values) + 1, np.int32)
         np.cumsum(counts, out=offsets[1:])
@@ -237,7 +147,7 @@ def lists(element: Reader) -> Reader:
     return read
 
 
-def _elements(wire: Wire, values: Values) -> tuple[Positions, Positions]:
+def _elements(wire: RowBytes, values: Values) -> tuple[Positions, Positions]:
     """Return where the first element of each array begins, and how many there are."""
     last = np.int64(len(wire.octets) - _LENGTH_BYTES)
     dimensions = wire.at(">i4", np.minimum(values.begins, last)).astype(np.int64)
@@ -253,7 +163,7 @@ def _elements(wire: Wire, values: Values) -> tuple[Positions, Positions]:
     return (begins if values.is_null is None else np.where(values.is_null, values.ends, begins)), counts
 
 
-def _each_element(wire: Wire, begins: Positions, counts: Positions, ends: Positions) -> Values:
+def _each_element(wire: RowBytes, begins: Positions, counts: Positions, ends: Positions) -> Values:
     """Return the elements of all arrays, one after the other."""
     total = int(counts.sum())
     widths = np.where(counts > 0, ends - begins, 0)
@@ -261,7 +171,7 @@ def _each_element(wire: Wire, begins: Positions, counts: Positions, ends: Positi
     if total and step >= _LENGTH_BYTES and (widths == counts * step).all():
         within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = np.repeat(begins, counts) + within * step
-        values = wire.values(positions)
+        values = sized_values(wire, positions)
         if (values.ends - positions == step).all():  # all of one length, as numbers are
             return values
     found = []
@@ -271,4 +181,4 @@ def _each_element(wire: Wire, begins: Positions, counts: Positions, ends: Positi
         for _ in range(count):
             found.append(place)
             place += _LENGTH_BYTES + max(_length(view, place)[0], 0)
-    return wire.values(np.array(found, np.int64))
+    return sized_values(wire, np.array(found, np.int64))

@@ -10,8 +10,8 @@ import pyarrow as pa
 from psycopg import pq
 
 from icetap.errors import ConfigurationError, SkippableError
+from icetap.sql.row_bytes import RowFormatError
 from tap_postgres import binary_rows, wire_types
-from tap_postgres.binary_rows import RowFormatError
 from tap_postgres.copy_out import CopyError, copy_out, next_result, refusal
 from tap_postgres.errors import connect_error, statement_error
 from tap_postgres.select import select_sql, with_literals

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from psycopg import pq
 
-from tap_postgres.binary_rows import PADDING, Block
+from icetap.sql.row_bytes import PADDING, Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tap_postgres.binary_rows import Octets, Positions
+    from icetap.sql.row_bytes import Octets, Positions
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = len(_SIGNATURE) + 8
