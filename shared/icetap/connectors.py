@@ -41,7 +41,7 @@ class Connector:
     """Where its `pyproject.toml` lies; None when only the installed package is known."""
 
     entry_point: str = ""
-    """What its command calls, such as `tap_sqlite.tap:TapSQLite.cli`."""
+    """What its command calls, such as `tap_sqlite.program:main`."""
 
     dependencies: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)

@@ -1,6 +1,5 @@
 """The Singer SDK's own tests of taps, over every tap found; the run is a process of its own, as in a pipeline."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,7 @@ class ProcessRunner(TapTestRunner):
     """Runs the tap's command: the SDK's runner takes stdout away from a process that writes to it in blocks."""
 
     def __init__(self, subject):
-        module, _, attributes = subject.connector.entry_point.partition(":")
-        tap_class = getattr(importlib.import_module(module), attributes.partition(".")[0])
-        super().__init__(tap_class, dict(subject.sample.config), parse_env_config=True)
+        super().__init__(subject.plugin_class, dict(subject.sample.config), parse_env_config=True)
         self._subject = subject
 
     def _execute_sync(self):

@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Self
 LATE_IMPORTS = {
     "tap-postgres": ("tap_postgres.log_based.change_log",),
     "tap-mysql": ("tap_mysql.log_based.binary_log",),
-    "target-iceberg": ("target_iceberg.target", "pyiceberg.catalog.sql"),
+    "target-iceberg": ("pyiceberg.catalog.sql",),
 }
 """What a command imports only when it runs."""
 MOST_BYTES = 2**20
@@ -133,7 +133,7 @@ class WarmCommands:
 def serve(address: str, name: str, *modules: str) -> None:
     """Fork for each connection a process that attends to the one run which is asked for there."""
     (entry,) = metadata.entry_points(group="console_scripts", name=name)
-    command = entry.load()
+    command = entry.load().load()
     for module in modules:
         importlib.import_module(module)
     listener = socket.socket(socket.AF_UNIX)

@@ -36,6 +36,8 @@ def manifest_findings(connector):
             yield f"{name}: the exemption from '{rule}' gives no reason"
     if set(connector.declared["project"]["scripts"]) != {name}:
         yield f"{name}: the command must be named as the folder"
+    elif not connector.declared["project"]["scripts"][name].endswith(".program:main"):
+        yield f"{name}: the command must be an `icetap.program.Program`, the `main` of program.py"
     if connector.name != f"icetap-{name}":
         yield f"{name}: the distribution must be named icetap-{name}"
 

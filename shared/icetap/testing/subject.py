@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import subprocess
 import sysconfig
 import tempfile
@@ -15,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icetap.program import Program
 from icetap.settings import SDK_SETTINGS
 from icetap.testing.samples import load_sample
 
@@ -102,6 +104,13 @@ class Subject:
 
     _catalogs: dict[str, bytes] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
+
+    @cached_property
+    def plugin_class(self) -> Any:
+        """The class of a tap: its command is the class's `cli`."""
+        command = pkgutil.resolve_name(self.connector.entry_point)
+        place = command.place if isinstance(command, Program) else self.connector.entry_point
+        return pkgutil.resolve_name(place.removesuffix(".cli"))
 
     @cached_property
     def sample_module(self) -> ModuleType:

@@ -138,8 +138,9 @@ def test_only_declared_dependencies_are_imported(connector: Subject) -> None:
 
 def test_the_package_can_be_imported_alone(connector: Subject) -> None:
     """No work at import, and nothing that only the tests' environment brings."""
-    module = connector.connector.entry_point.partition(":")[0]
-    command = [str(connector.scripts / "python"), "-I", "-c", f"import {module}"]
+    module, _, name = connector.connector.entry_point.partition(":")
+    code = f"from {module} import {name.partition('.')[0]} as command; getattr(command, 'load', list)()"
+    command = [str(connector.scripts / "python"), "-I", "-c", code]
 
     done = subprocess.run(command, env=connector.environ, capture_output=True, text=True, check=False)
 

@@ -6,7 +6,6 @@ Each trap of `icetap.testing.api` is set for all streams of a tap. The fake API 
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -44,10 +43,7 @@ class RestSubject:
                 f"{subject.connector.name}: `make` of tests/conformance_sample.py gives no `api`, so no trap can be set"
             )
         self.api: FakeApi = self.sample.api
-        module, _, attributes = subject.connector.entry_point.partition(":")
-        self.tap_class: type[IcetapTap] = getattr(
-            importlib.import_module(module), attributes.partition(".")[0]
-        )
+        self.tap_class: type[IcetapTap] = subject.plugin_class
         self.quick_class = quick(self.tap_class)
         self.catalog = discover(self.tap_class, self.sample.config)
         with signals_kept():
