@@ -155,6 +155,6 @@ def test_no_meltano_plugin_can_be_answered_by_a_public_registry(connectors):
     for connector in connectors:
         pip_url = plugins[connector.folder.name]["pip_url"]
         path = connector.folder.relative_to(ROOT).as_posix()
-        assert re.search(r"-e \$\{MELTANO_PROJECT_ROOT\}/shared(\[[a-z,]+\])? ", pip_url)
+        assert re.search(r"-e \$\{MELTANO_PROJECT_ROOT\}/shared(\[[a-z,-]+\])? ", pip_url)
         assert f"-e ${{MELTANO_PROJECT_ROOT}}/{path}" in pip_url
         assert not re.search(r"(?<![/-])\bicetap", pip_url)
