@@ -46,3 +46,15 @@ class StateError(IcetapError):
     """The tap's start and the table's bookmark do not fit together."""
 
     exit_code = 4
+
+
+def about_stream(name: str, text: str, *, label: str | None = None) -> str:
+    """Return a message that says which stream it is about: as it is where it does.
+
+    Args:
+        name: The stream; its name alone would not do, since a column may have it, too.
+        text: The message.
+        label: What says it, where that is more than `stream 'name'`.
+    """
+    label = label or f"stream '{name}'"
+    return text if label in text else f"{label}: {text}"

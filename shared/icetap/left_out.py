@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icetap.errors import IcetapError, SkippableError
+from icetap.errors import IcetapError, SkippableError, about_stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,16 +44,12 @@ class LeftOut:
         were_others_read = bool(set(selected) - set(self._reasons))
         if not were_others_read and len(self._reasons) == 1 and isinstance(first, IcetapError):
             raise first
-        reasons = "; ".join(_told(name, str(reason)) for name, reason in self._reasons.items())
+        reasons = "; ".join(
+            about_stream(name, str(reason).removesuffix(".")) for name, reason in self._reasons.items()
+        )
         count = "1 stream" if len(self._reasons) == 1 else f"{len(self._reasons)} streams"
         others = "the others were" if were_others_read else "and no other was selected"
         raise SkippableError(
             f"{count} could not be read, {others}: {reasons}. "
             "Deselect them, or repair what is said of them, and run again."
         )
-
-
-def _told(name: str, reason: str) -> str:
-    """Return a reason that names its stream."""
-    text = reason.removesuffix(".")
-    return text if f"'{name}'" in text else f"'{name}': {text}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.exceptions import SingerSDKError
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, IcetapError
+from icetap.errors import ConfigurationError, IcetapError, about_stream
 from icetap.settings import did_you_mean
 from icetap.tap import IcetapTap
 from icetap.types import field_from_singer
@@ -32,7 +32,7 @@ class RecordTap(IcetapTap):
             try:
                 count = len(self._first_records(stream, 1))
             except (IcetapError, SingerSDKError) as error:
-                yield False, f"stream {stream.name}: {error}"
+                yield False, about_stream(stream.name, str(error))
             else:
                 yield True, f"stream {stream.name}: {'readable' if count else 'readable, and empty now'}"
 

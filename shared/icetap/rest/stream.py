@@ -14,7 +14,7 @@ from singer_sdk import Stream
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, IcetapError
+from icetap.errors import ConfigurationError, IcetapError, about_stream
 from icetap.rest.bookmarks import ParentBookmarks, progress_from
 from icetap.rest.client import StopPagingSignal
 from icetap.rest.declaration import Declaration
@@ -142,8 +142,7 @@ class RestStream(Declaration, Stream):
         except StopPagingSignal:
             return
         except IcetapError as error:
-            if self.label not in str(error):
-                error.args = (f"{self.label}: {error}",)
+            error.args = (about_stream(self.name, str(error), label=self.label),)
             raise
 
     def request_for(self, part: Part) -> Request:

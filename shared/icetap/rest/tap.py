@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from icetap.errors import ConfigurationError, IcetapError
+from icetap.errors import ConfigurationError, IcetapError, about_stream
 from icetap.left_out import LeftOut
 from icetap.records.tap import RecordTap
 from icetap.rest.auth import NoAuth
@@ -415,8 +415,7 @@ class RestTap(RecordTap):
             try:
                 count = len(stream.first_page().records)
             except IcetapError as error:
-                text = str(error)
-                yield False, text if stream.label in text else f"stream {stream.name}: {text}"
+                yield False, about_stream(stream.name, str(error))
             else:
                 yield True, f"stream {stream.name}: {'readable' if count else 'readable, and empty now'}"
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from typing_extensions import override
 
 from icetap.columnar.stream import ColumnarStream, Page
-from icetap.errors import ConfigurationError, DataError
+from icetap.errors import ConfigurationError, DataError, about_stream
 from icetap.settings import did_you_mean
 from icetap.sql.ahead import SMALL_BYTES
 from icetap.sql.chunks import Rows
@@ -237,10 +237,9 @@ class SQLStream(ColumnarStream):
         try:
             yield from ahead.pages(self) if ahead is not None and ahead.has(self) else self.read_pages()
         except ConfigurationError as error:
-            if f"'{self.name}'" in str(error):
-                raise
             # What the database says about a condition or a query names the file only.
-            raise ConfigurationError(f"stream '{self.name}': {error}") from error
+            error.args = (about_stream(self.name, str(error)),)
+            raise
 
     def read_pages(self) -> Iterator[Page]:
         """Read what the replication method asks for."""

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from icetap.columnar.json_text import without_json_form
 from icetap.columnar.lines import record_lines
-from icetap.errors import ConfigurationError, IcetapError, SkippableError
+from icetap.errors import ConfigurationError, IcetapError, SkippableError, about_stream
 from icetap.left_out import LeftOut
 from icetap.settings import did_you_mean
 from icetap.sql.ahead import TablesAhead
@@ -287,8 +287,7 @@ class SQLTap(IcetapTap, abc.ABC):
             for _ in stream.pages():
                 break
         except IcetapError as error:
-            said = str(error)
-            return False, said if f"'{stream.name}'" in said else f"stream '{stream.name}': {said}"
+            return False, about_stream(stream.name, str(error))
         how = stream.replication_method
         if stream.replication_key and how == "INCREMENTAL":
             how += f" by {stream.replication_key}"
