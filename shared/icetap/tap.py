@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from singer_sdk.streams import Stream
 
     from icetap.columnar.batches import BatchFolder
-    from icetap.records.masks.copies import Copies
+    from icetap.records.masks.copies import Copies, PartOf
     from icetap.records.personal import Finding
 
 BROKEN_PIPE_EXIT = 141
@@ -157,6 +157,10 @@ class IcetapTap(Tap, abc.ABC):
     def copies(self, stream: Stream) -> Copies:
         """Return the columns of a stream that are copies of others: what hides the original hides them too."""
         return copies_by_trial(self, stream)
+
+    def part_of(self, stream: Stream) -> PartOf | None:  # noqa: ARG002 - for taps that know
+        """Say whether a stream's records are parts of another one's: what hides them there hides them here too."""
+        return None
 
     def personal_by_name(self, stream: Stream) -> dict[str, Finding]:
         """Return the columns of a stream that look personal by their names, and that no mask names."""

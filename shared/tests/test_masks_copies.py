@@ -79,6 +79,23 @@ def test_the_mask_of_the_copy_is_its_own_or_else_that_of_the_original(api, masks
     assert run.records("orders")[0]["person"] == person
 
 
+@pytest.mark.parametrize("names", [{"person": "$.login"}, {"person": "$.login", "again": "$.login.email"}])
+def test_a_mask_of_a_part_follows_into_a_copy_of_the_whole(api, names):
+    tap = tap_of(
+        things(NoPaging(), name="people", path="/people", child_context=names, properties=None),
+        things(NoPaging(), name="orders", path="/people/1/orders", parent="people", properties=None),
+    )
+    api.route("GET", "/people/1/orders", lambda _: {"data": [{"id": 7}]})
+
+    run = read(api, tap=tap, masks={"people": {"login.email": "hash"}}, mask_key=KEY).good()
+
+    (order,) = run.records("orders")
+    assert order == {"id": 7, "person": {"email": HASHED}} | {
+        name: HASHED for name in names if name == "again"
+    }
+    assert EMAIL not in run.stdout + run.log
+
+
 def test_a_mask_follows_new_names_and_what_is_computed(api):
     rules = RecordRules(
         add={"of": "person {parent.person}", "again": "{record.person}"}, rename={"person": "who"}

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from icetap.records.masks.rules import Mask, Masks, fits_column
+from icetap.records.masks.rules import Mask, Masks
 from icetap.records.personal import Finding, find_personal
 from icetap.records.personal.parts import parts
 
@@ -37,7 +37,7 @@ def proposals(preview: Mapping[str, Any], *, masks: Mapping[str, Any] | None = N
         values = [row.get(column["name"]) for row in preview["rows"]]
         for path, type_name, part in parts(column["name"], column["type"], values):
             finding = find_personal(path, type_name=type_name, stream=stream, values=part)
-            if finding is None or any(fits_column(rule.column, path) for rule in rules):
+            if finding is None or any(rule.fits(path) for rule in rules):
                 continue
             found.append(_proposal(path, finding, is_key=bool(column.get("key"))))
     return found

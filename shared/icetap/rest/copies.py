@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from icetap.records.masks.copies import Copies, Origin
+from icetap.records.masks.copies import Copies, Origin, PartOf
 from icetap.rest.jsonpath import JSONPath
 from icetap.rest.templates import STEP
 
@@ -17,7 +17,7 @@ _LOOKED_UP = re.compile(r"\{(?P<root>record|parent)(?P<path>" + STEP + r"+)")
 
 
 def declared_copies(stream: RestStream) -> Copies:
-    """Return what a stream has from its parents (`child_context`) and what it computes (`record.add`)."""
+    """Return what a stream has from its parents (`child_context`) and what it computes (`record.add`) or fills."""
     handed_down = _handed_down(stream)
     found: dict[str, tuple[Origin, ...]] = {
         _shown(stream, key): (origin,) for key, origin in handed_down.items()
@@ -32,7 +32,22 @@ def declared_copies(stream: RestStream) -> Copies:
                 origins.append(handed_down[key])
         shown = _shown(stream, column)
         found[shown] = tuple(origin for origin in origins if origin != Origin(stream.name, shown))
+    for column, place in stream.filled_from.items():
+        found[_shown(stream, column)] = (_origin(stream, JSONPath(place)),)
     return {column: origins for column, origins in found.items() if origins}
+
+
+def declared_part(stream: RestStream) -> PartOf | None:
+    """Return what says that a stream's records are parts of its parent's (`part_of_parent`)."""
+    parent = stream.parent_stream
+    if parent is None or stream.part_of_parent is None:
+        return None
+    fields = {**stream.new_names, **stream.rules.rename}
+    return PartOf(
+        _origin(parent, JSONPath(stream.part_of_parent)),
+        own=frozenset(_shown(stream, key) for key in _handed_down(stream)),
+        renamed={_shown(stream, field): field for field in fields},
+    )
 
 
 def _handed_down(stream: RestStream) -> dict[str, Origin]:

@@ -45,6 +45,14 @@ class Declaration:
     child_context: ClassVar[Mapping[str, str]] = {}
     """What children may use of a record: name -> JSONPath. Becomes columns of theirs."""
 
+    part_of_parent: ClassVar[str | None] = None
+    """Where in a record of the parent's these records are (JSONPath `$.lines.data[*]`), for streams that take them from
+    there: what `masks` hide there, they hide here."""
+
+    filled_from: ClassVar[Mapping[str, str]] = {}
+    """Columns that the stream's own code fills from other places of a record: name -> JSONPath. What `masks` hide there,
+    they hide here."""
+
     follow_parent: ClassVar[bool] = False
     """Whether only children of parents that changed are read: when children change, their parent does."""
 

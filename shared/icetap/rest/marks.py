@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from icetap.errors import ConfigurationError
-from icetap.records.masks.copies import copied_rules
+from icetap.records.masks.copies import column_rules
 
 if TYPE_CHECKING:
     from icetap.rest.stream import RestStream
@@ -36,7 +36,7 @@ def mark_for(stream: RestStream, value: Any) -> str:
         ConfigurationError: When parents hand down what masks hide, and there is no key.
     """
     tap = stream.rest_tap
-    if tap.masks.key is None and tap.masks.is_given and copied_rules(tap, stream):
+    if tap.masks.key is None and tap.masks.is_given and column_rules(tap, stream):
         raise ConfigurationError(
             f"{stream.label}: its state recognises parents by values that 'masks' hides, and from which they could be "
             "guessed. Set 'mask_key', a secret text that stays the same, or take 'state: per_parent' away."

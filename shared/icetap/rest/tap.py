@@ -15,7 +15,7 @@ from icetap.records.tap import RecordTap
 from icetap.rest.auth import NoAuth
 from icetap.rest.cache import AnswerCache
 from icetap.rest.client import Client, ClientOptions
-from icetap.rest.copies import declared_copies
+from icetap.rest.copies import declared_copies, declared_part
 from icetap.rest.failures import NoAccessError, PassingFaultError, is_of_one_stream
 from icetap.rest.incremental import Window
 from icetap.rest.output import RecordOutput
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from singer_sdk.streams import Stream
 
-    from icetap.records.masks.copies import Copies
+    from icetap.records.masks.copies import Copies, PartOf
     from icetap.rest.auth import Auth
     from icetap.rest.limits import Rate
 
@@ -298,6 +298,10 @@ class RestTap(RecordTap):
     @override
     def copies(self, stream: Stream) -> Copies:
         return declared_copies(stream) if isinstance(stream, RestStream) else super().copies(stream)
+
+    @override
+    def part_of(self, stream: Stream) -> PartOf | None:
+        return declared_part(stream) if isinstance(stream, RestStream) else None
 
     # --- a run --------------------------------------------------------------------------------------
 

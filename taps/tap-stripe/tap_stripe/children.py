@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -34,6 +34,10 @@ class NestedStream(StripeObjects):
     """The list in the parent's record, which names it in `nested`."""
 
     follow_parent = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.part_of_parent = f"$.{cls.list_name}.data[*]"
 
     @override
     def pages_of(self, part: Part) -> Iterator[RecordPage]:

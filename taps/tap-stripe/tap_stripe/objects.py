@@ -81,6 +81,7 @@ class StripeObjects(RestStream):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.filled_from = {name: filled.path for name, filled in cls.filled.items()}
         if not cls.object_name:
             return
         own = {name: filled.schema for name, filled in cls.filled.items()} | cls.columns_of_the_tap()

@@ -332,3 +332,100 @@ def test_events_of_any_shape_need_no_new_columns(account):
 
     assert len(done.records("events")) == 2
     assert len(done.of("SCHEMA")) == 1
+
+
+EMAIL, NOTE = "canary@example.org", "canary of a note"
+LINE = {
+    "description": EMAIL,
+    "metadata": {"email": EMAIL, "kind": "a"},
+    "pricing": {"type": "canary type", "unit_amount_decimal": "1"},
+    "unknown_to_the_schema": {"note": NOTE},
+}
+HIDING = {
+    "description": "hash",
+    "metadata.email": "hash",
+    "pricing.type": "redact",
+    "unknown_to_the_schema.note": "redact",
+}
+
+
+@pytest.fixture
+def invoiced(account):
+    account.stripe.put("invoice", "in_1", created=OLD)
+    account.stripe.give_children("invoice", "in_1", 12)
+    for line in account.stripe.children["in_1"]:
+        line.update(LINE)
+    return account
+
+
+@pytest.mark.parametrize("has_columns", [True, False], ids=["as-declared", "under-new-names"])
+@pytest.mark.parametrize("selected", [["invoices"], []], ids=["with-its-parent", "alone"])
+def test_what_is_hidden_in_a_list_is_hidden_in_the_rows_that_are_made_of_it(invoiced, selected, has_columns):
+    masks = {f"lines.data[].{path}": mask for path, mask in HIDING.items()}
+    renamed = {} if has_columns else {"invoice_line_items": {"rename": {"description": "told"}}}
+
+    done = invoiced.read(
+        *selected, "invoice_line_items", masks={"invoices": masks}, mask_key="k" * 32, streams=renamed
+    ).good()
+
+    rows = done.records("invoice_line_items")
+    assert len(rows) == 12
+    assert "canary" not in done.stdout + done.log
+    for row in rows:
+        assert row["metadata"] == {"email": row["description" if has_columns else "told"], "kind": "a"}
+        assert row["pricing"] == {"type": None, "unit_amount_decimal": "1"}
+        assert row["unknown_to_the_schema"] == {"note": None}
+    for invoice in done.records("invoices"):
+        assert [line["id"] for line in invoice["lines"]["data"]] == [row["id"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [{"lines": "redact"}, {"lines": "drop"}, {"lines.data[].*": "redact"}, {"*": "hash", "id": "keep"}],
+    ids=["whole", "dropped", "all-parts", "everything"],
+)
+def test_rows_of_a_list_that_is_hidden_as_a_whole_keep_a_hash_of_their_key(invoiced, masks):
+    settings = {"masks": {"invoices": masks}, "mask_key": "k" * 32}
+    done = invoiced.read("invoice_line_items", **settings).good()
+
+    rows = done.records("invoice_line_items")
+    assert "canary" not in done.stdout
+    assert len({row["id"] for row in rows}) == 12
+    assert {row["invoice"] for row in rows} == {"in_1"}
+    assert not any("in_1_" in row["id"] for row in rows)
+
+
+def test_a_list_that_is_hidden_as_a_whole_wants_a_key_for_the_ids_of_its_rows(invoiced):
+    run = invoiced.read("invoice_line_items", masks={"invoices": {"lines": "redact"}})
+
+    assert "its key column 'id' is a copy of 'lines.data[].id' of stream 'invoices'" in str(run.error)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"invoices": {"lines.data[].*": "hash"}, "invoice_line_items": {"*": "keep"}},
+        {"invoices": {"lines*": "hash", "lines": "keep"}},
+        {"invoices": {"lines.data[].*": "hash", "lines.data[].description": "keep"}},
+    ],
+    ids=["own-line", "list-kept", "part-kept"],
+)
+def test_rows_of_a_list_show_what_a_line_of_theirs_or_of_the_list_s_keeps(invoiced, masks):
+    done = invoiced.read("invoice_line_items", masks=masks, mask_key="k" * 32).good()
+
+    assert {row["description"] for row in done.records("invoice_line_items")} == {EMAIL}
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ["parent", "parent.subscription_details.subscription", "parent.*"],
+    ids=["around", "itself", "pattern"],
+)
+def test_what_is_hidden_where_a_column_is_filled_from_is_hidden_in_the_column(account, hidden):
+    parent = {"type": "subscription_details", "subscription_details": {"subscription": "sub_canary"}}
+    account.stripe.put("invoice", "in_1", created=OLD, parent=parent)
+
+    done = account.read("invoices", masks={"invoices": {hidden: "redact"}}).good()
+
+    assert done.records("invoices")[0]["subscription"] is None
+    assert "sub_canary" not in done.stdout

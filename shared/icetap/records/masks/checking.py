@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icetap.errors import ConfigurationError
-from icetap.records.masks.plan import inner_fields, may_fit_inside
-from icetap.records.masks.rules import Rule, fits_column, fits_stream, is_pattern
+from icetap.records.masks.plan import inner_fields
+from icetap.records.masks.rules import Rule, fits_stream, is_pattern
 from icetap.settings import did_you_mean
 from icetap.types import kind_of
 
@@ -47,10 +47,10 @@ def refuse_unmatched(masks: Masks, streams: Mapping[str, pa.Schema]) -> None:
 
 def _matches(rule: Rule, schema: pa.Schema) -> bool:
     for path, is_document in _paths(schema):
-        if fits_column(rule.column, path):
+        if rule.fits(path):
             return True
         named = not is_pattern(rule.column) or rule.column.startswith((f"{path}.", f"{path}[]"))
-        if is_document and named and may_fit_inside(rule.column, path):
+        if is_document and named and rule.may_fit_inside(path):
             return True
     return False
 

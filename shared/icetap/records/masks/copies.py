@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError
-from icetap.records.masks.rules import Mask, Rule, fits_column
+from icetap.records.masks.rules import Mask, Rule
 
 if TYPE_CHECKING:
     from singer_sdk.streams import Stream
@@ -36,24 +36,88 @@ Copies = Mapping[str, Iterable[Origin]]
 """The columns of a stream that are copies, each with what it is made of."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartOf:
+    """That a stream's records are parts of another one's."""
+
+    origin: Origin
+    """Where they are there: `lines.data[]`."""
+
+    own: frozenset[str]
+    """The columns that are not from there."""
+
+    renamed: Mapping[str, str]
+    """What columns under new names are called there."""
+
+    def original(self, path: str) -> str | None:
+        """Return where a part of a record is in the other stream; None for what is not from there."""
+        column = next(_prefixes(path))
+        if column in self.own:
+            return None
+        return f"{self.origin.path}.{self.renamed.get(column, column)}{path[len(column) :]}"
+
+
 def copied_rules(tap: IcetapTap, stream: Stream) -> tuple[Rule, ...]:
-    """Return the rules for the columns of a stream that are copies of masked ones, weaker than all written ones.
+    """Return the rules for what is a copy of what is masked, weaker than all written ones, the strongest first.
+
+    Raises:
+        ConfigurationError: For a key that would have to be hashed, without a key for it.
+    """
+    part = tap.part_of(stream)
+    return (*column_rules(tap, stream), *(_record_rules(tap, stream, part) if part else ()))
+
+
+def column_rules(tap: IcetapTap, stream: Stream) -> tuple[Rule, ...]:
+    """Return those for columns that are copies.
 
     Raises:
         ConfigurationError: For a key that would have to be hashed, without a key for it.
     """
     found: list[Rule] = []
     for column, origins in tap.copies(stream).items():
-        if any(fits_column(rule.column, column) for rule in tap.masks.of_stream(stream.name)):
+        if any(rule.fits(column) for rule in tap.masks.of_stream(stream.name)):
             continue
-        hidden = _hidden(tap, origins, seen=frozenset({Origin(stream.name, column)}))
+        seen = frozenset({Origin(stream.name, column)})
+        hidden = _hidden(tap, origins, seen=seen)
         if not hidden:
+            found += (rule for origin in origins for rule in _inner_rules(tap, column, origin, seen=seen))
             continue
         mask = _one_of(hidden)
         if column in (stream.primary_keys or ()) and mask is not Mask.HASH:
             mask = _mask_of_key(tap, stream, column, origin=next(iter(hidden)))
         found.append(Rule(stream.name, column, mask, len(found), is_default=True))
     return tuple(found)
+
+
+def _inner_rules(tap: IcetapTap, column: str, origin: Origin, *, seen: frozenset[Origin]) -> Iterator[Rule]:
+    """Yield the rules for parts of a column that is a copy, and not hidden as a whole."""
+
+    def original(path: str) -> str | None:
+        return origin.path + path[len(column) :] if column in _prefixes(path) else None
+
+    yield from (replace(rule, is_default=True, original=original) for rule in _rules_inside(tap, origin))
+    stream = tap.streams.get(origin.stream)
+    if stream is not None and origin not in seen:
+        above = next(_prefixes(origin.path))
+        for each in tap.copies(stream).get(above, ()):
+            further = Origin(each.stream, each.path + origin.path[len(above) :])
+            yield from _inner_rules(tap, column, further, seen=seen | {origin})
+
+
+def _record_rules(tap: IcetapTap, stream: Stream, part: PartOf) -> Iterator[Rule]:
+    """Yield the rules for records that are parts of another stream's."""
+    mask = _mask_of(tap, part.origin, seen=frozenset())
+    rules = [Rule(part.origin.stream, "*", mask, 0)] if mask is not None else _rules_inside(tap, part.origin)
+    rules = [replace(rule, is_default=True, original=part.original) for rule in rules]
+    for key in stream.primary_keys or ():
+        strongest = next(
+            (rule for rule in (*tap.masks.of_stream(stream.name), *rules) if rule.fits(key)), None
+        )
+        if strongest is not None and strongest.original and strongest.mask not in {Mask.HASH, Mask.KEEP}:
+            origin = Origin(part.origin.stream, part.original(key) or key)
+            hashed = _mask_of_key(tap, stream, key, origin=origin)
+            yield Rule(stream.name, key, hashed, len(tap.masks.rules), is_default=True)
+    yield from rules
 
 
 def _mask_of_key(tap: IcetapTap, stream: Stream, column: str, *, origin: Origin) -> Mask:
@@ -81,23 +145,37 @@ def _one_of(hidden: Mapping[Origin, Mask]) -> Mask:
 
 def _mask_of(tap: IcetapTap, origin: Origin, *, seen: frozenset[Origin]) -> Mask | None:
     """Return what hides a part of a stream: a rule for it or for what it is in, or the mask of what it copies."""
+    mask, floor = _mask_around(tap, origin)
+    stream = tap.streams.get(origin.stream)
+    if mask is not None or floor or stream is None:
+        return mask
+    column = next(_prefixes(origin.path))
+    if hidden := _hidden(tap, tap.copies(stream).get(column, ()), seen=seen):
+        return _one_of(hidden)
+    return tap.masks.new_personal if origin.path in tap.personal_by_name(stream) else None
+
+
+def _mask_around(tap: IcetapTap, origin: Origin) -> tuple[Mask | None, Any]:
+    """Return what a rule for a part of a stream, or for what it is in, makes of it, and the rank up to which it is kept."""
     rules = tap.masks.of_stream(origin.stream)
     floor: Any = ()
     for path in _prefixes(origin.path):
-        rule = next((each for each in rules if fits_column(each.column, path)), None)
+        rule = next((each for each in rules if each.fits(path)), None)
         if rule is None or rule.rank <= floor:
             continue
         if rule.mask is Mask.KEEP:
             floor = rule.rank
         elif path == origin.path or rule.mask not in {Mask.PARTIAL, Mask.YEAR}:
-            return rule.mask
-    stream = tap.streams.get(origin.stream)
-    if floor or stream is None:
-        return None
-    column = next(_prefixes(origin.path))
-    if hidden := _hidden(tap, tap.copies(stream).get(column, ()), seen=seen):
-        return _one_of(hidden)
-    return tap.masks.new_personal if origin.path in tap.personal_by_name(stream) else None
+            return rule.mask, floor
+    return None, floor
+
+
+def _rules_inside(tap: IcetapTap, origin: Origin) -> list[Rule]:
+    """Return the rules that may hide something inside of a part of a stream, the strongest first."""
+    _, floor = _mask_around(tap, origin)
+    rules = [rule for rule in tap.masks.of_stream(origin.stream) if rule.rank > floor]
+    rules = [rule for rule in rules if rule.may_fit_inside(origin.path)]
+    return rules if any(rule.mask is not Mask.KEEP for rule in rules) else []
 
 
 def _prefixes(path: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from icetap.errors import ConfigurationError
-from icetap.records.masks.rules import Mask, Rule, fits_column, is_pattern
+from icetap.records.masks.rules import Mask, Rule, is_pattern
 from icetap.records.masks.values import KeyedHash
 from icetap.types import kind_of
 
@@ -49,7 +49,7 @@ class Document:
     def mask_of(self, path: str) -> Mask | None:
         """Return the mask of a part by its path from the column on; there are few paths, asked for often."""
         if path not in self._known:
-            found = next((rule.mask for rule in self.rules if fits_column(rule.column, path)), None)
+            found = next((rule.mask for rule in self.rules if rule.fits(path)), None)
             if len(self._known) < _MOST_PATHS:
                 self._known[path] = found
             return found
@@ -191,11 +191,11 @@ class _Builder:
     def _rule_of(self, path: str) -> Rule:
         """Return the rule that masks a column, or else something inside of it."""
         wanted = [rule for rule in self.rules if rule.mask is not Mask.KEEP]
-        return next((rule for rule in wanted if fits_column(rule.column, path)), wanted[0])
+        return next((rule for rule in wanted if rule.fits(path)), wanted[0])
 
     def _node(self, column: pa.Field, path: str, floor: _Rank) -> Node | None:
         """Return what happens to a column whose surrounding column is excepted from rules up to `floor`."""
-        rule = next((each for each in self.rules if fits_column(each.column, path)), None)
+        rule = next((each for each in self.rules if each.fits(path)), None)
         if rule is not None and rule.rank > floor:
             if rule.mask is Mask.KEEP:
                 floor = rule.rank
@@ -213,7 +213,7 @@ class _Builder:
         return self._nested(column, path, floor)
 
     def _document(self, path: str, floor: _Rank) -> Node | None:
-        inside = tuple(rule for rule in self.rules if rule.rank > floor and may_fit_inside(rule.column, path))
+        inside = tuple(rule for rule in self.rules if rule.rank > floor and rule.may_fit_inside(path))
         if all(rule.mask is Mask.KEEP for rule in inside):
             return None
         return Node(document=Document(path, inside))
@@ -240,14 +240,6 @@ def inner_fields(column: pa.Field, path: str) -> Iterator[tuple[str, pa.Field, s
         yield ELEMENT, kind.value_field, path + ELEMENT
     elif pa.types.is_map(kind):
         yield VALUE, kind.item_field, path + VALUE
-
-
-def may_fit_inside(pattern: str, path: str) -> bool:
-    """Say whether a pattern may name a part of the JSON document at a path."""
-    begin = pattern.partition("*")[0].partition("?")[0]
-    if begin.startswith((f"{path}.", path + ELEMENT)):
-        return True
-    return is_pattern(pattern) and f"{path}.".startswith(begin)
 
 
 def _is_container(column: pa.Field) -> bool:

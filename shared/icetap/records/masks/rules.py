@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -67,7 +67,25 @@ class Rule:
     mask: Mask
     place: int
     is_default: bool = False
-    """Made by `mask_new_personal_columns`: any written rule is stronger."""
+    """Made by `mask_new_personal_columns`, or written for what this is a copy of: any other one is stronger."""
+
+    original: Callable[[str], str | None] | None = field(default=None, repr=False, compare=False)
+    """For a copy: the path in the stream that the line was written for; None for what is no copy."""
+
+    def fits(self, path: str) -> bool:
+        """Say whether the rule names a column, or a part of one."""
+        there = self.original(path) if self.original else path
+        return there is not None and fits_column(self.column, there)
+
+    def may_fit_inside(self, path: str) -> bool:
+        """Say whether the rule may name a part of the JSON document at a path."""
+        there = self.original(path) if self.original else path
+        if there is None:
+            return False
+        begin = self.column.partition("*")[0].partition("?")[0]
+        if begin.startswith((f"{there}.", f"{there}[]")):
+            return True
+        return is_pattern(self.column) and f"{there}.".startswith(begin)
 
     @property
     def setting(self) -> str:

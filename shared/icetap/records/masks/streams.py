@@ -94,8 +94,9 @@ def mask_streams(tap: IcetapTap) -> dict[str, frozenset[str]]:
 
 def _without(copied: Sequence[Rule], personal: Mapping[str, Finding]) -> dict[str, Finding]:
     """Return what looks personal and is no copy of what is masked."""
-    columns = {rule.column for rule in copied}
-    return {path: finding for path, finding in personal.items() if path not in columns}
+    return {
+        path: finding for path, finding in personal.items() if not any(rule.fits(path) for rule in copied)
+    }
 
 
 def _keep_out_of_state(stream: Stream, plan: Plan) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from icetap.errors import ConfigurationError
 from icetap.records.masks.plan import inner_fields
-from icetap.records.masks.rules import Mask, Rule, fits_column
+from icetap.records.masks.rules import Mask, Rule
 from icetap.records.personal.columns import Finding, find_personal
 from icetap.records.personal.parts import parts
 
@@ -37,12 +37,12 @@ def unmasked_personal(
     rows = None if sample is None else sample.slice(0, SAMPLE_ROWS)
     found = {}
     for number, column in enumerate(schema):
-        if any(fits_column(rule.column, column.name) for rule in rules):
+        if any(rule.fits(column.name) for rule in rules):
             continue
         values = [] if rows is None else rows.column(number).to_pylist()
         for path, type_name, inner in _parts(column, values):
             finding = find_personal(path, type_name=type_name, stream=stream, values=inner)
-            if finding is not None and not any(fits_column(rule.column, path) for rule in rules):
+            if finding is not None and not any(rule.fits(path) for rule in rules):
                 found[path] = finding
     return found
 
