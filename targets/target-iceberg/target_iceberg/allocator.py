@@ -7,17 +7,20 @@ import os
 
 # Numbers of glibc's `malloc.h` (https://man7.org/linux/man-pages/man3/mallopt.3.html, read 2026-11-21).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_OPTIONS = {_MMAP_THRESHOLD: 2**22, _TRIM_THRESHOLD: 2**24, _ARENA_MAX: 2}
+_OPTIONS = {_MMAP_THRESHOLD: 2**22, _TRIM_THRESHOLD: 2**24, _ARENA_MAX: 1}
 
 
 def keep_memory_flat() -> None:
     """Let freed memory go back to the system, so that a load of any size holds about the same.
 
     Arrow's own allocator keeps much of what it has freed: a merge of a million rows held 500 MB with it, and
-    holds 350 MB with the system's, in the same time (pyarrow 26, 2026-11-21). glibc, for its part, comes to keep
-    blocks of up to 32 MB: 10 million rows held 20 % more than one million. With these bounds 20 million rows hold 12 %
-    more than one million (272 and 242 MB). Bounds of 1 and 4 MB hold 20 MB less at 5 million rows, but a tenth of the
-    processor time then goes into memory that is given back and asked for again (2026-11-22).
+    holds 350 MB with the system's, in the same time (pyarrow 26, 2026-11-21). glibc, for its part, gives threads
+    heaps of their own. Each commit's writer is a new thread, which may come to any of them, and every heap then
+    holds the most that a writer ever needed: with two heaps 20 million rows held 10 to 15 % more than one
+    million, with four more still. With one heap for all threads they hold 3 to 7 % more (238 and 227 MB), in the
+    same processor time (2026-11-22). Nor may glibc keep freed blocks of up to 32 MB, as it comes to do. Bounds
+    of 1 and 8 MB would hold 10 MB less of 20 million rows, but up to a tenth of the processor time then goes
+    into memory that is given back and asked for again.
 
     Choices made in the environment (`ARROW_DEFAULT_MEMORY_POOL`, `MALLOC_*`) stay. To be called before pyarrow is
     imported; does nothing with another C library.

@@ -1,0 +1,52 @@
+"""How the loader takes memory: what one of its threads gives back serves the others."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys, threading
+import target_iceberg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+kept = []
+
+def write_file():
+    # Large blocks that are freed, with small ones between them that stay, as a Parquet file leaves its metadata.
+    blocks = []
+    for _ in range(40):
+        blocks.append(pa.repeat(1, 131_072))
+        kept.append(pa.repeat(1, 32))
+
+def stay(started, ended):
+    kept.append(pa.repeat(1, 32))
+    started.set()
+    ended.wait()
+
+def run(target, *arguments):
+    thread = threading.Thread(target=target, args=arguments)
+    thread.start()
+    return thread
+
+started, ended = threading.Event(), threading.Event()
+other = run(stay, started, ended)
+started.wait()
+run(write_file).join()
+one = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(7):
+    run(write_file).join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - one)
+ended.set()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is asked of Linux, in KB")
+def test_threads_that_come_and_go_use_the_same_memory():
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environ, capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) < 10_000, "each of eight threads held 40 MB, one after the other"
