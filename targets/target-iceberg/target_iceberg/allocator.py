@@ -16,8 +16,8 @@ def keep_memory_flat() -> None:
     Arrow's own allocator keeps much of what it has freed: a merge of a million rows held 500 MB with it, and
     holds 350 MB with the system's, in the same time (pyarrow 26, 2026-11-21). glibc, for its part, gives threads
     heaps of their own. Each commit's writer is a new thread, which may come to any of them, and every heap then
-    holds the most that a writer ever needed: with two heaps 20 million rows held 10 to 15 % more than one
-    million, with four more still. With one heap for all threads they hold 3 to 7 % more (238 and 227 MB), in the
+    holds the most that a writer ever needed: with two heaps 20 million rows held 10 to 20 % more than one
+    million, with four more still. With one heap for all threads they hold 3 to 7 % more (237 and 230 MB), in the
     same processor time (2026-11-22). Nor may glibc keep freed blocks of up to 32 MB, as it comes to do. Bounds
     of 1 and 8 MB would hold 10 MB less of 20 million rows, but up to a tenth of the processor time then goes
     into memory that is given back and asked for again.
