@@ -1,13 +1,16 @@
-"""How programs start: no garbage is looked for among modules, which stay to the end.
+"""How programs start: no garbage is looked for among modules, which stay to the end, and no thread waits for matrices.
 
 Importing makes many objects and no garbage. The search for it took a third of each start (processor time, 2026-11-22):
 0.25 of 0.83 s of a run of tap-sqlite over an empty table, 0.31 of 0.95 s of tap-postgres, 0.45 of 1.36 s of the loader.
+numpy, which pyarrow imports where it is there, starts a thread for each further core that spins for a tenth of a second.
+https://github.com/OpenMathLib/OpenBLAS#setting-the-number-of-threads-using-environment-variables (read 2026-11-22)
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import os
 import pkgutil
 from typing import Any
 
@@ -28,6 +31,7 @@ class Program:
 
     def load(self) -> Any:
         """Import the command, and leave what is there now out of every later search; a process that ends makes none."""
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         gc.disable()
         try:
             command = pkgutil.resolve_name(self.place)

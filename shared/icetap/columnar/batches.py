@@ -144,8 +144,10 @@ class BatchFile:
         self._opened_at = time.monotonic()
         self._partial = path.with_name(path.name + ".part")
         os.close(os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        # pyarrow's own file, so that no Python runs for each buffer.
-        self._sink = pa.OSFile(str(self._partial), "wb")
+        # pyarrow's own file, so that no Python runs for each buffer. Appending, as it is new and empty: of a file that was
+        # opened to be cut, ext4 writes all to the disk when it is closed, though it is read and deleted within seconds.
+        # https://man7.org/linux/man-pages/man5/ext4.5.html (auto_da_alloc, read 2026-11-22)
+        self._sink = pa.OSFile(str(self._partial), "ab")
         self._writer = pa.ipc.new_file(self._sink, schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
