@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,10 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 def main() -> None:
     """Read standard input to its end."""
-    lines = 0
-    while block := sys.stdin.buffer.readlines(2**20):
-        lines += len(block)
-        for line in block:
+    lines, rest = 0, b""
+    while block := os.read(sys.stdin.fileno(), 2**20):
+        *whole, rest = (rest + block).split(b"\n")
+        lines += len(whole)
+        for line in whole:
             if line.startswith(b'{"type":"BATCH"'):
                 for url in json.loads(line)["manifest"]:
                     Path(unquote(urlsplit(url).path)).unlink()

@@ -54,7 +54,7 @@ def test_file_has_its_name_only_when_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tap_waits_while_sixteen_files_are_unread(tmp_path):
+def test_tap_waits_while_too_many_files_are_unread(tmp_path):
     folder = BatchFolder(tmp_path)
     for _ in range(batches.FILES_AHEAD):
         write_one(folder)
@@ -73,6 +73,25 @@ def test_tap_stops_waiting_when_the_loader_takes_nothing(tmp_path, monkeypatch):
     for _ in range(batches.FILES_AHEAD + 1):
         write_one(folder)
     assert len(list(tmp_path.iterdir())) == batches.FILES_AHEAD + 1
+
+
+def test_tap_waits_again_once_the_loader_takes_something(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "STALL_SECONDS", 0.2)
+    folder = BatchFolder(tmp_path)
+
+    def seconds_of_one():
+        begun = time.monotonic()
+        write_one(folder)
+        return time.monotonic() - begun
+
+    for _ in range(batches.FILES_AHEAD):
+        write_one(folder)
+    first, *others = [seconds_of_one() for _ in range(5)]
+    for path in list(tmp_path.iterdir())[:5]:
+        path.unlink()
+    after = seconds_of_one()
+
+    assert max(others) < 0.2 <= min(first, after)
 
 
 def test_tap_ends_when_the_loader_is_gone(tmp_path):

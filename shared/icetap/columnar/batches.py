@@ -26,16 +26,18 @@ if TYPE_CHECKING:
 BATCH_FILE = re.compile(r"icetap-(?P<run>[0-9a-f]{12})-(?P<pid>[0-9]{1,10})-(?P<number>[0-9]{1,12})\.arrow")
 """The names of batch files; the loader deletes no others."""
 
-FILES_AHEAD = 16
+FILES_AHEAD = 64
 """A tap waits while this many of its files are not read yet."""
 
 STALL_SECONDS = 60.0
-"""A tap stops waiting when no file was taken for this long: the target may not delete what it read."""
+"""A tap stops waiting when no file was taken for this long, until one is: the target may not delete what it read."""
 
 LEFTOVER_SECONDS = 3600.0
 """Files of a dead tap are kept for this long: its loader may still be reading them."""
 
-MAX_FILE_BYTES = 32 * 1024 * 1024
+MAX_FILE_BYTES = 8 * 1024 * 1024
+"""So small that the pages of one file become those of the next: pages that nobody had before cost more than the copy."""
+
 MAX_FILE_ROWS = 262_144
 MAX_FILE_SECONDS = 10.0
 
@@ -89,6 +91,7 @@ class BatchFolder:
         self._run = secrets.token_hex(6)
         self._number = 0
         self._unread: list[Path] = []
+        self._are_taken = True
 
     def new_file(self, schema: pa.Schema) -> BatchFile:
         """Open the next file, once the loader has taken enough of the earlier ones.
@@ -103,16 +106,17 @@ class BatchFolder:
 
     def _wait_for_room(self) -> None:
         waited_since = time.monotonic()
-        before = len(self._unread)
         while True:
+            before = len(self._unread)
             self._unread = [path for path in self._unread if path.exists()]
-            if len(self._unread) < FILES_AHEAD:
+            if len(self._unread) < before:
+                waited_since, self._are_taken = time.monotonic(), True
+            if len(self._unread) < FILES_AHEAD or not self._are_taken:
                 return
             if self._is_reader_gone():
                 raise BrokenPipeError
-            if len(self._unread) < before:
-                before, waited_since = len(self._unread), time.monotonic()
             if time.monotonic() - waited_since >= STALL_SECONDS:
+                self._are_taken = False
                 return
             time.sleep(_POLL_SECONDS)
 
