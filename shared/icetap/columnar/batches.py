@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BATCH_FILE = re.compile(r"icetap-(?P<run>[0-9a-f]{12})-(?P<pid>[0-9]{1,10})-(?P<number>[0-9]{1,12})\.arrow")
 """The names of batch files; the loader deletes no others."""
 
-FILES_AHEAD = 64
+FILES_AHEAD = 16
 """A tap waits while this many of its files are not read yet."""
 
 STALL_SECONDS = 60.0
@@ -35,9 +35,7 @@ STALL_SECONDS = 60.0
 LEFTOVER_SECONDS = 3600.0
 """Files of a dead tap are kept for this long: its loader may still be reading them."""
 
-MAX_FILE_BYTES = 8 * 1024 * 1024
-"""So small that the pages of one file become those of the next: pages that nobody had before cost more than the copy."""
-
+MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_FILE_ROWS = 262_144
 MAX_FILE_SECONDS = 10.0
 
