@@ -34,6 +34,21 @@ class Decoded:
             return cls(array)
         return cls(array, pc.and_(pc.is_null(array), pc.is_valid(given)))
 
+    @classmethod
+    def utf8(cls, octets: pa.Array) -> Decoded:
+        """Take bytes for texts; those that are no UTF-8 do not fit."""
+        try:
+            return cls(pc.cast(octets, pa.string()))
+        except pa.ArrowInvalid:
+            return cls.of(pa.array([_utf8(value) for value in octets.to_pylist()], pa.string()), octets)
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

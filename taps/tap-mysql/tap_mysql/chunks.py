@@ -1,7 +1,8 @@
 """Cutting a table into ranges of its key that hold about equally many rows.
 
 The server estimates how many rows lie in a range by two looks into the index, whatever its size, so ranges are
-halved until they are small, many of them in one statement: it may be far away. https://dev.mysql.com/doc/refman/8.4/en/range-optimization.html (read 2026-11-21)
+halved until they are small, many of them in one statement: it may be far away.
+https://dev.mysql.com/doc/refman/8.4/en/range-optimization.html (read 2026-11-21)
 """
 
 from __future__ import annotations

@@ -52,12 +52,7 @@ def boolean(arrays: Sequence[pa.Array]) -> Decoded:
 
 def text(arrays: Sequence[pa.Array]) -> Decoded:
     """Texts, which the server sends in UTF-8; other bytes are refused."""
-    try:
-        return Decoded(_utf8(arrays[0]))
-    except pa.ArrowInvalid:
-        values = [_decoded(value) for value in arrays[0].to_pylist()]
-        array = pa.array(values, pa.string())
-        return Decoded.of(array, arrays[0])
+    return Decoded.utf8(arrays[0])
 
 
 def members(arrays: Sequence[pa.Array]) -> Decoded:
@@ -111,13 +106,6 @@ def moment(arrays: Sequence[pa.Array], *, kind: pa.DataType, zeros: ZeroDates, c
 
 def _utf8(array: pa.Array) -> pa.Array:
     return pc.cast(array, pa.string())
-
-
-def _decoded(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
 
 
 def _one_by_one(given: pa.Array, kind: pa.DataType) -> Decoded:

@@ -45,17 +45,8 @@ def text(array: pa.Array) -> Decoded:
     try:
         raw.validate(full=True)
     except pa.ArrowInvalid:
-        values = [_utf8(value) for value in raw.view(pa.binary()).to_pylist()]
-        whole = pa.array(values, pa.string())
-        return Decoded.of(whole, raw)
+        return Decoded.utf8(raw.view(pa.binary()))
     return Decoded(raw)
-
-
-def _utf8(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
 
 
 def decimal(kind: pa.DataType) -> Callable[[pa.Array], Decoded]:

@@ -41,20 +41,7 @@ def boolean(arrays: Sequence[pa.Array]) -> Decoded:
 
 def text(arrays: Sequence[pa.Array]) -> Decoded:
     """Texts; the driver passes bytes that are not UTF-8 on unseen."""
-    raw = arrays[0].view(pa.binary())
-    try:
-        return Decoded(pc.cast(raw, pa.string()))
-    except pa.ArrowInvalid:
-        values = [_utf8(value) for value in raw.to_pylist()]
-        array = pa.array(values, pa.string())
-        return Decoded.of(array, raw)
-
-
-def _utf8(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+    return Decoded.utf8(arrays[0].view(pa.binary()))
 
 
 def any_scalar(arrays: Sequence[pa.Array]) -> Decoded:
