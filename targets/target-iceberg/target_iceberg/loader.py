@@ -406,7 +406,6 @@ class Loader:
                 self._commit(stream, at_end=False)
 
     def _commit(self, stream: _Stream, *, at_end: bool) -> None:
-        self._batches.release_memory()
         with self._termination.held_back():
             stream.load.commit(at_end=at_end)
             self._print_state()

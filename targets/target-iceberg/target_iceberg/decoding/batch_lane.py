@@ -13,7 +13,6 @@ from target_iceberg.decoding.batch_files import carries_run, is_read_once
 from target_iceberg.decoding.columnar_files import read_columns
 from target_iceberg.decoding.columnar_lane import sendable
 from target_iceberg.decoding.jsonl_files import read_runs, without_broken_lines
-from target_iceberg.decoding.read_buffers import ReadBuffers
 from target_iceberg.decoding.reader import Run
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ class BatchLane:
         self._files = files
         self._maps = maps
         self._pool = pool
-        self._buffers = ReadBuffers()
         self._staged: defaultdict[str, list[str]] = defaultdict(list)
         self.kept: Counter[str] = Counter()
         """Per stream: files that were read and stay, as their names tell of no run."""
@@ -72,18 +70,17 @@ class BatchLane:
         names = self._files.names(message, where=where)
         for number, name in enumerate(names, start=1):
             with self._files.open(name) as file:
+                rows = self._rows(
+                    file, message, encoding=encoding, decoder=decoder, is_ours=is_read_once(name)
+                )
                 try:
-                    for decoded, size in self._rows(file, message, encoding=encoding, decoder=decoder):
+                    for decoded, size in rows:
                         place = f"file {number} of the BATCH in line {line} of the input"
                         decoded.rejected[:] = [replace(one, place=place) for one in decoded.rejected]
                         yield decoded, size
                 except DataError as fault:
                     raise DataError(f"{where}: file {number} of its manifest: {fault}") from fault
             self._settle(name, stream)
-
-    def release_memory(self) -> None:
-        """Leave the memory to something else that is kept for the next files."""
-        self._buffers.release()
 
     def committed(self, stream: str) -> None:
         """Delete what is safe in the stream's table now."""
@@ -100,7 +97,13 @@ class BatchLane:
             self.kept[stream] += 1
 
     def _rows(
-        self, file: BinaryIO, message: Mapping[str, Any], *, encoding: str, decoder: StreamDecoder
+        self,
+        file: BinaryIO,
+        message: Mapping[str, Any],
+        *,
+        encoding: str,
+        decoder: StreamDecoder,
+        is_ours: bool,
     ) -> Iterator[tuple[Decoded, int]]:
         name, version = message["stream"], message.get("version")
         if encoding == "jsonl":
@@ -111,7 +114,7 @@ class BatchLane:
             runs = _sent_as_lines(file, message, encoding=encoding)
             yield from self._mapped(runs, decoder, version=version)
         else:
-            pieces = read_columns(file, encoding=encoding, buffers=self._buffers)
+            pieces = read_columns(file, encoding=encoding, is_settled=is_ours)
             for decoded in decoder.decode_columns(pieces, version=version):
                 yield decoded, decoded.batch.nbytes
 

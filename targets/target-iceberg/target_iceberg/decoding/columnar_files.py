@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,7 +14,6 @@ import pyarrow.parquet as pq
 
 from icetap.errors import DataError
 from target_iceberg.decoding.plain_columns import plain, plain_field
-from target_iceberg.decoding.read_buffers import BufferedFile, ReadBuffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,20 +42,21 @@ class Piece:
     """Per column: rows whose text is not UTF-8; it is null in `batch`."""
 
 
-def read_columns(file: BinaryIO, *, encoding: str, buffers: ReadBuffers | None = None) -> Iterator[Piece]:
+def read_columns(file: BinaryIO, *, encoding: str, is_settled: bool = False) -> Iterator[Piece]:
     """Yield the rows of an Arrow or Parquet file; one record batch or piece of a row group is in memory.
 
     Args:
         file: The file.
         encoding: `arrow` or `parquet`, as the manifest says.
-        buffers: The memory for record batches of Arrow files; default memory of this file alone.
+        is_settled: Whether nobody changes the file any more. The rows of an Arrow file are then not copied: they keep
+            the file's memory for as long as they are held, and a file that is cut meanwhile ends the process.
 
     Raises:
         DataError: When the file is damaged, cut off or something else, or unpacks to far more than it should.
     """
     head = file.read(6)
     file.seek(0)
-    batches = _arrow(file, head, buffers or ReadBuffers()) if encoding == "arrow" else _parquet(file, head)
+    batches = _arrow(file, head, is_settled=is_settled) if encoding == "arrow" else _parquet(file, head)
     try:
         for batch in batches:
             for part in _cut(batch):
@@ -71,10 +73,10 @@ def read_columns(file: BinaryIO, *, encoding: str, buffers: ReadBuffers | None =
 # --- Arrow ----------------------------------------------------------------------------------------------
 
 
-def _arrow(file: BinaryIO, head: bytes, buffers: ReadBuffers) -> Iterator[pa.RecordBatch]:
+def _arrow(file: BinaryIO, head: bytes, *, is_settled: bool) -> Iterator[pa.RecordBatch]:
     if head.startswith(PARQUET):
         raise DataError("a BATCH file is Parquet, but its message says 'arrow'")
-    source = pa.PythonFile(BufferedFile(file, buffers), mode="r")
+    source = _mapped(file) if is_settled else pa.PythonFile(file, mode="r")
     if head.startswith(_STREAM):
         with pa.ipc.open_stream(source) as reader:
             yield from _checked(reader.schema, reader)
@@ -83,6 +85,13 @@ def _arrow(file: BinaryIO, head: bytes, buffers: ReadBuffers) -> Iterator[pa.Rec
         yield from _checked(
             reader.schema, (reader.get_batch(number) for number in range(reader.num_record_batches))
         )
+
+
+def _mapped(file: BinaryIO) -> pa.NativeFile:
+    """Return the file as memory: new memory to copy it into costs more than all else that is done with its rows."""
+    if not isinstance(file, io.BufferedReader) or not file.seek(0, io.SEEK_END):  # of a store, or empty
+        return pa.PythonFile(file, mode="r")
+    return pa.BufferReader(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 def _checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
