@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from decimal import Decimal, localcontext
 
@@ -59,6 +60,16 @@ def test_short_numbers_are_read_at_once_and_words_are_none():
     ]  # fmt: skip
     for word in ("NaN", "Infinity", "1_000", " 1", "", "0x1", "1e999999999"):
         assert decimals_from_texts(pa.array(["1", word]), kind).to_pylist() == [Decimal("1.00"), None]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(10, 2), pa.decimal128(38, 9), pa.decimal128(3, 3)], ids=str)
+def test_every_short_text_of_signs_and_digits_is_read_at_once_as_it_is_alone(kind):
+    for length in range(5):
+        for letters in itertools.product("01.+- n", repeat=length):
+            text = "".join(letters)
+            assert decimals_from_texts(pa.array([text]), kind).to_pylist() == [
+                decimal_from_text(text, kind)
+            ], text
 
 
 def test_a_decimal_that_another_type_does_not_hold_is_told_before_it_is_cast():

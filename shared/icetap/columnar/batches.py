@@ -36,7 +36,7 @@ LEFTOVER_SECONDS = 3600.0
 """Files of a dead tap are kept for this long: its loader may still be reading them."""
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
-"""Rows that the loader has not written yet keep the memory of their whole file."""
+"""Rows that the loader has not written yet keep the pages of their whole file."""
 
 MAX_FILE_ROWS = 262_144
 MAX_FILE_SECONDS = 10.0

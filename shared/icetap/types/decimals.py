@@ -48,11 +48,14 @@ def _is_short(texts: pa.Array, kind: pa.DataType) -> bool:
     Raises:
         pa.ArrowInvalid: When a text is no number.
     """
-    if (pc.max(pc.binary_length(texts)).as_py() or 0) > _LONGEST:
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    if longest > _LONGEST:
         return False
     data = bytes(texts.buffers()[2] or b"")  # with what lies around a slice, which costs time at worst
     if b"e" in data or b"E" in data:
         return False
+    if longest + kind.scale <= _LONGEST:  # also with as many zeros as Arrow appends
+        return True
     bounds = pc.min_max(pc.cast(texts, pa.float64()))
     return all(
         not one.is_valid or abs(one.as_py()) < 10.0 ** (_LONGEST - kind.scale) for one in bounds.values()

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
+from target_iceberg.allocator import give_back_freed
 from target_iceberg.contracts import metadata
 from target_iceberg.contracts.evolution import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.contracts.lenient import Losses
@@ -395,15 +396,13 @@ class Loader:
     # --- commits ---------------------------------------------------------------------------------
 
     def _commit_due(self) -> None:
-        if self._ledger.is_opaque:
-            # An opaque STATE speaks of all streams: they are committed together.
-            if any(stream.load.is_due for stream in self._streams.values()):
-                for stream in self._streams.values():
-                    self._commit(stream, at_end=False)
+        due = [stream for stream in self._streams.values() if stream.load.is_due]
+        if not due:
             return
-        for stream in self._streams.values():
-            if stream.load.is_due:
-                self._commit(stream, at_end=False)
+        # An opaque STATE speaks of all streams: they are committed together.
+        for stream in self._streams.values() if self._ledger.is_opaque else due:
+            self._commit(stream, at_end=False)
+        give_back_freed()
 
     def _commit(self, stream: _Stream, *, at_end: bool) -> None:
         with self._termination.held_back():

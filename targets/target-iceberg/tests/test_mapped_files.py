@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from icetap.errors import DataError
+from target_iceberg.decoding import mapped_reads
 from target_iceberg.decoding.columnar_files import read_columns
 
 
@@ -33,6 +34,7 @@ def pieces_of(path: Path, *, is_settled: bool = True) -> list[pa.RecordBatch]:
 
 def spoil_and_read(path: Path, *, seed: int, times: int) -> None:
     """Read a file with three wrong bytes, again and again."""
+    mapped_reads.LARGE_BYTES = 500
     whole = arrow_file(path, 1, 2).read_bytes()
     chance = random.Random(seed)
     for _ in range(times):
@@ -47,6 +49,12 @@ def spoil_and_read(path: Path, *, seed: int, times: int) -> None:
             pass
 
 
+@pytest.fixture
+def _all_is_large(monkeypatch):
+    monkeypatch.setattr(mapped_reads, "LARGE_BYTES", 500)
+
+
+@pytest.mark.usefixtures("_all_is_large")
 def test_rows_stay_after_their_file_is_closed_and_deleted_and_a_part_of_them_too(tmp_path):
     path = arrow_file(tmp_path / "f.arrow", 1, 2, 3)
     held = pieces_of(path)
@@ -58,16 +66,33 @@ def test_rows_stay_after_their_file_is_closed_and_deleted_and_a_part_of_them_too
     assert part.to_pylist() == [{"n": 3, "s": "text 3"}] * 5
 
 
-def test_nothing_of_a_settled_file_is_copied(tmp_path):
-    path = arrow_file(tmp_path / "f.arrow", *range(200))
-    before = pa.total_allocated_bytes()
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's list of mapped files is Linux's")
+def test_large_record_batches_lie_in_the_file_and_only_as_long_as_they_are_held(tmp_path):
+    path = tmp_path / "f.arrow"
+    rows = mapped_reads.LARGE_BYTES // 4
+    large, small = (pa.record_batch({"n": range(count)}) for count in (rows, 10))
+    with pa.ipc.new_file(path, large.schema) as writer:
+        for batch in (large, small, large, large):
+            writer.write_batch(batch)
 
     held = pieces_of(path)
 
-    assert pa.total_allocated_bytes() - before < path.stat().st_size / 10
-    assert [
-        batch.equals(other) for batch, other in zip(held, pieces_of(path, is_settled=False), strict=True)
-    ] == [True] * 200
+    assert [batch.num_rows for batch in held] == [rows, 10, rows, rows]
+    assert [batch.column("n").equals(large.column("n")) for batch in held] == [True, False, True, True]
+    assert mapped_bytes(path) == pytest.approx(3 * 8 * rows, rel=0.01)
+    del held[2:]
+    assert mapped_bytes(path) == pytest.approx(8 * rows, rel=0.01)
+    held.clear()
+    assert mapped_bytes(path) == 0
+
+
+def mapped_bytes(path: Path) -> int:
+    """Return how much of a file is mapped into this process."""
+    lines = [
+        line for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if str(path) in line
+    ]
+    ends = [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in lines]
+    return sum(end - start for start, end in ends)
 
 
 def test_an_open_file_of_a_store_is_read_as_well(tmp_path):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import mmap
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from icetap.errors import DataError
+from target_iceberg.decoding.mapped_reads import MappedReads
 from target_iceberg.decoding.plain_columns import plain, plain_field
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def read_columns(file: BinaryIO, *, encoding: str, is_settled: bool = False) -> 
     Args:
         file: The file.
         encoding: `arrow` or `parquet`, as the manifest says.
-        is_settled: Whether nobody changes the file any more. The rows of an Arrow file are then not copied: they keep
-            the file's memory for as long as they are held, and a file that is cut meanwhile ends the process.
+        is_settled: Whether nobody changes the file any more, so that the rows of an Arrow file need not be copied.
 
     Raises:
         DataError: When the file is damaged, cut off or something else, or unpacks to far more than it should.
@@ -76,7 +75,9 @@ def read_columns(file: BinaryIO, *, encoding: str, is_settled: bool = False) -> 
 def _arrow(file: BinaryIO, head: bytes, *, is_settled: bool) -> Iterator[pa.RecordBatch]:
     if head.startswith(PARQUET):
         raise DataError("a BATCH file is Parquet, but its message says 'arrow'")
-    source = _mapped(file) if is_settled else pa.PythonFile(file, mode="r")
+    # What a store opens is no buffered file.
+    is_mapped = is_settled and isinstance(file, io.BufferedReader)
+    source = pa.PythonFile(MappedReads(cast("io.BufferedReader", file)) if is_mapped else file, mode="r")
     if head.startswith(_STREAM):
         with pa.ipc.open_stream(source) as reader:
             yield from _checked(reader.schema, reader)
@@ -85,13 +86,6 @@ def _arrow(file: BinaryIO, head: bytes, *, is_settled: bool) -> Iterator[pa.Reco
         yield from _checked(
             reader.schema, (reader.get_batch(number) for number in range(reader.num_record_batches))
         )
-
-
-def _mapped(file: BinaryIO) -> pa.NativeFile:
-    """Return the file as memory: new memory to copy it into costs more than all else that is done with its rows."""
-    if not isinstance(file, io.BufferedReader) or not file.seek(0, io.SEEK_END):  # of a store, or empty
-        return pa.PythonFile(file, mode="r")
-    return pa.BufferReader(pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 def _checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
