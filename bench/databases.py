@@ -203,8 +203,7 @@ class Sides:
 
     def _tap_alone(self, config: dict[str, object], size: int) -> Usage:
         taker = [plugin_program("extractors", self._server.tap, "python"), PEERS / "take_batches.py"]
-        connections = {"max_parallel": CONNECTIONS[self._server.tap]}
-        tap, taken = pipe(tap_command(self._server, size, {**connections, **config}), taker)
+        tap, taken = pipe(tap_command(self._server, size, {"max_parallel": CONNECTIONS, **config}), taker)
         if not config:
             _refuse_unless(min(int(taken.output), size), size)
         return tap

@@ -19,9 +19,9 @@ WORK = ROOT / "build" / "bench"
 PROJECT = WORK / "project"
 MELTANO = Path(sys.executable).parent / "meltano"
 MEMBERS = ("shared", "taps/tap-sqlite", "targets/target-iceberg")
-CONNECTIONS = {"tap-postgres": 1, "tap-mysql": 2}
-"""How many each tap reads on. The server shares two cores with tap and loader: a second process of PostgreSQL only waits,
-MariaDB sends slower than tap-mysql reads."""
+DATABASE_TAPS = ("tap-postgres", "tap-mysql")
+CONNECTIONS = 1
+"""On how many they read. The server shares two cores with tap and loader: a second one only takes time from them."""
 
 _DATABASE_TAP = """
   - name: {tap}
@@ -76,7 +76,7 @@ plugins:
       batch_config:
         encoding:
           format: arrow
-{"".join(_DATABASE_TAP.format(tap=tap, parallel=number, namespace=tap.replace("-", "_"), root=ROOT) for tap, number in CONNECTIONS.items())}
+{"".join(_DATABASE_TAP.format(tap=tap, parallel=CONNECTIONS, namespace=tap.replace("-", "_"), root=ROOT) for tap in DATABASE_TAPS)}
   loaders:
   - name: target-iceberg
     namespace: target_iceberg
