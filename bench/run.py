@@ -243,7 +243,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=FULL_ROWS, help="rows of the table")
-    parser.add_argument("--repeat", type=int, default=3, help="how often each side is measured")
+    parser.add_argument("--repeat", type=int, default=5, help="how often each side is measured")
     parser.add_argument(
         "--peer-rows", type=int, default=100_000, help="rows for the SDK's target, which is slow"
     )
