@@ -29,7 +29,9 @@ _HEADER_BYTES = len(_SIGNATURE) + 8
 _TRAILER = b"\xff\xff"
 _HEAD_BYTES = 5
 """A message's type, and its length, in which the length itself counts."""
-_LENGTH_BYTES = 4
+_LENGTH_BYTES, _COUNT_BYTES = 4, 2
+_LOOKED_AT_BYTES = 128 * 1024
+"""So many at once, several times: they stay in the processor's cache."""
 _ROW, _ERROR, _COMPLETE, _READY = b"dECZ"
 _IGNORED = b"HcNSA"
 """The beginning and the end of the rows, notices, settings that changed, notifications."""
@@ -201,11 +203,7 @@ def _row_messages(octets: Octets, place: int, end: int, *, columns: int) -> tupl
     Whatever looks like the beginning of a row may be one, or be inside of another: those are rows to which the lengths
     lead, one by one, from the first.
     """
-    heads = np.flatnonzero(octets[place : max(end - _HEAD_BYTES - 1, place)] == _ROW) + place
-    likely = (octets[heads + _HEAD_BYTES] == columns >> 8) & (
-        octets[heads + _HEAD_BYTES + 1] == columns & 0xFF
-    )
-    heads = heads[likely]
+    heads = _likely_heads(octets, place, end - _HEAD_BYTES - 1, columns=columns)
     if not len(heads) or heads[0] != place:
         return _NOWHERE, _NOWHERE
     lengths = np.zeros(len(heads), np.int64)
@@ -217,6 +215,18 @@ def _row_messages(octets: Octets, place: int, end: int, *, columns: int) -> tupl
         heads, nexts = heads[chosen], nexts[chosen]
     whole = nexts <= end
     return heads[whole], nexts[whole]
+
+
+def _likely_heads(octets: Octets, place: int, end: int, *, columns: int) -> Positions:
+    """Return where a message's type and, behind its length, the number of columns stand."""
+    found = [_NOWHERE]
+    for start in range(place, end, _LOOKED_AT_BYTES):
+        stop = min(start + _LOOKED_AT_BYTES, end)
+        likely = octets[start:stop] == _ROW
+        for number, octet in enumerate(columns.to_bytes(_COUNT_BYTES, "big"), start=_HEAD_BYTES):
+            likely &= octets[start + number : stop + number] == octet
+        found.append(np.flatnonzero(likely) + start)
+    return np.concatenate(found)
 
 
 def _linked(heads: Positions, nexts: Positions) -> Positions:
