@@ -33,8 +33,10 @@ class Program:
 
     def load(self) -> Any:
         """Import the command, and leave what is there now out of every later search; a process that ends makes none."""
+        from icetap.allocator import keep_memory_flat  # noqa: PLC0415 - not before the program starts
+
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        keep_memory_flat()
         gc.disable()
         try:
             command = pkgutil.resolve_name(self.place)

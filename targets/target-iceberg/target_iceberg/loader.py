@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from icetap.allocator import give_back_freed
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
-from target_iceberg.allocator import give_back_freed
 from target_iceberg.contracts import metadata
 from target_iceberg.contracts.evolution import Evolution, conform, plan_evolution, with_overflow
 from target_iceberg.contracts.lenient import Losses

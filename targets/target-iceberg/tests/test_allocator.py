@@ -46,7 +46,7 @@ ended.set()
 HOLES = """
 import pathlib, re
 import target_iceberg
-from target_iceberg.allocator import give_back_freed
+from icetap.allocator import give_back_freed
 import pyarrow as pa
 
 def held():
