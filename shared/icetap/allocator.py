@@ -15,13 +15,16 @@ def keep_memory_flat() -> None:
     """Let freed memory go back to the system, so that a load of any size holds about the same.
 
     Arrow's own allocator keeps much of what it has freed: a merge of a million rows held 500 MB with it, and
-    holds 350 MB with the system's, in the same time (pyarrow 26, 2026-11-21). glibc, for its part, gives threads
-    heaps of their own. Each commit's writer is a new thread, which may come to any of them, and every heap then
-    holds the most that a writer ever needed: with two heaps 20 million rows held 10 to 20 % more than one
-    million, with four more still. With one heap for all threads they hold 3 to 7 % more (237 and 230 MB), in the
-    same processor time (2026-11-22). Nor may glibc keep freed blocks of up to 32 MB, as it comes to do. Bounds
-    of 1 and 8 MB would hold 10 MB less of 20 million rows, but up to a tenth of the processor time then goes
-    into memory that is given back and asked for again.
+    holds 350 MB with the system's, in the same time (pyarrow 26, 2026-11-21). It also asks for pages of 2 MB, which
+    are cleared whole: without it, tap-postgres took a tenth less processor time for a million rows (2026-11-22).
+
+    glibc, for its part, gives threads heaps of their own. Each of the loader's commits has a writer in a new
+    thread, which may come to any of them, and every heap then holds the most that a writer ever needed: with two
+    heaps 20 million rows held 10 to 20 % more than one million, with four more still. With one heap for all threads
+    they hold 3 to 7 % more (237 and 230 MB), in the same processor time; tap-postgres, whose readers are threads,
+    held 224 MB instead of 251 of five million rows (2026-11-22). Nor may glibc keep freed blocks of up to 32 MB, as
+    it comes to do. Bounds of 1 and 8 MB would hold 10 MB less of 20 million rows, but up to a tenth of the
+    processor time then goes into memory that is given back and asked for again.
 
     Choices made in the environment (`ARROW_DEFAULT_MEMORY_POOL`, `MALLOC_*`) stay. To be called before pyarrow is
     imported; does nothing with another C library.

@@ -1,11 +1,10 @@
-"""How programs start: without a search for garbage, without threads for matrices, with the system's memory.
+"""How programs start: without a search for garbage, without threads for matrices, in flat memory.
 
 Importing makes many objects and no garbage. The search for it took a third of each start (processor time, 2026-11-22):
 0.25 of 0.83 s of a run of tap-sqlite over an empty table, 0.31 of 0.95 s of tap-postgres, 0.45 of 1.36 s of the loader.
 numpy, which pyarrow imports where it is there, starts a thread for each further core that spins for a tenth of a second.
 https://github.com/OpenMathLib/OpenBLAS#setting-the-number-of-threads-using-environment-variables (read 2026-11-22)
-Arrow's own allocator asks for pages of 2 MB, which the system clears whole: without it, tap-postgres took a tenth less
-processor time for a million rows (pyarrow 26, 2026-11-22).
+What memory costs and how much stays is `icetap.allocator`'s.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ def arrow_file(path: Path, *numbers: int) -> Path:
     return path
 
 
-def pieces_of(path: Path, *, is_settled: bool = True) -> list[pa.RecordBatch]:
+def pieces_of(path: Path) -> list[pa.RecordBatch]:
     with path.open("rb") as file:
-        return [piece.batch for piece in read_columns(file, encoding="arrow", is_settled=is_settled)]
+        return [piece.batch for piece in read_columns(file, encoding="arrow", is_settled=True)]
 
 
 def spoil_and_read(path: Path, *, seed: int, times: int) -> None:
@@ -103,6 +103,7 @@ def test_an_open_file_of_a_store_is_read_as_well(tmp_path):
     assert piece.batch.column("n")[0].as_py() == 7
 
 
+@pytest.mark.usefixtures("_all_is_large")
 @pytest.mark.parametrize("content", [b"", b"ARROW1", b"not a file of columns", None], ids=["empty", "magic", "text", "cut"])  # fmt: skip
 def test_a_damaged_file_is_refused(content, tmp_path):
     path = arrow_file(tmp_path / "f.arrow", 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -76,8 +76,8 @@ def _arrow(file: BinaryIO, head: bytes, *, is_settled: bool) -> Iterator[pa.Reco
     if head.startswith(PARQUET):
         raise DataError("a BATCH file is Parquet, but its message says 'arrow'")
     # What a store opens is no buffered file.
-    is_mapped = is_settled and isinstance(file, io.BufferedReader)
-    source = pa.PythonFile(MappedReads(cast("io.BufferedReader", file)) if is_mapped else file, mode="r")
+    opened = MappedReads(file) if is_settled and isinstance(file, io.BufferedReader) else file
+    source = pa.PythonFile(opened, mode="r")
     if head.startswith(_STREAM):
         with pa.ipc.open_stream(source) as reader:
             yield from _checked(reader.schema, reader)

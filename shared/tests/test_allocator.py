@@ -1,4 +1,4 @@
-"""How the loader takes memory: what one of its threads gives back serves the others."""
+"""How programs take memory: what one of their threads gives back serves the others, or goes back to the system."""
 
 import os
 import platform
@@ -9,7 +9,8 @@ import pytest
 
 PROGRAM = """
 import resource, sys, threading
-import target_iceberg
+from icetap.allocator import keep_memory_flat
+keep_memory_flat()
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,8 +46,8 @@ ended.set()
 
 HOLES = """
 import pathlib, re
-import target_iceberg
-from icetap.allocator import give_back_freed
+from icetap.allocator import give_back_freed, keep_memory_flat
+keep_memory_flat()
 import pyarrow as pa
 
 def held():
