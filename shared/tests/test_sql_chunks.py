@@ -113,8 +113,8 @@ def test_readers_wait_when_memory_is_full(batches):
         most = max(most, source.produced - taken)
 
     assert taken == 12 * batches
-    # What may wait, half as much of the chunk whose turn it is, and a batch in the hands of each reader and of ours.
-    assert most <= 10 + 5 + 3 + 2
+    # What may wait, as much of the chunk whose turn it is, and a batch in the hands of each reader and of ours.
+    assert most <= 10 + 10 + 3 + 2
 
 
 def test_a_reader_whose_connection_is_lost_reads_its_chunk_again():
@@ -132,6 +132,23 @@ def test_a_reader_whose_connection_is_lost_reads_its_chunk_again():
     assert len(lost) == 3
     assert 1 + 3 <= len(source.opened) <= 2 + 3
     assert all(connection.is_closed for connection in source.opened)
+
+
+def test_a_chunk_that_fits_is_read_again_though_others_have_filled_the_memory():
+    source = Source(3, batches=9)
+    lost = []
+
+    def lose_the_first_late(chunk, batch, connection):
+        if chunk == 0:
+            time.sleep(0.02)  # the others have all that may wait by then
+            if batch == 8 and not lost:
+                lost.append(source.produced)
+                raise RetriableError("the connection is lost")
+
+    source.on_batch = lose_the_first_late
+
+    assert numbers_of(source, source.readers(3, memory_batches=10)) == [0] * 9 + [1] * 9 + [2] * 9
+    assert lost[0] >= 8 + 2
 
 
 def test_attempts_are_counted_and_the_last_error_is_told():

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from icetap.errors import ConfigurationError
 from icetap.secrets.keys import environment_without_keys
 from icetap.secrets.redaction import REDACTOR
+from icetap.sql.chunks import MEMORY_LIMIT_MB
 from icetap.sql.tunnel import SSH_TUNNEL_SETTING, SshTunnel, Tunnel
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ _RUN_SETTINGS: dict[str, dict[str, Any]] = {
     "memory_limit_mb": {
         "type": "integer",
         "minimum": 16,
-        "default": 64,
+        "default": MEMORY_LIMIT_MB,
         "title": "Memory for reading ahead",
         "description": "How much of the source's rows may wait, in MiB; what is read and written at the moment comes "
         "on top.",

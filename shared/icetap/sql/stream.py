@@ -13,7 +13,7 @@ from icetap.columnar.stream import ColumnarStream, Page
 from icetap.errors import ConfigurationError, DataError, about_stream
 from icetap.settings import did_you_mean
 from icetap.sql.ahead import SMALL_BYTES
-from icetap.sql.chunks import Rows
+from icetap.sql.chunks import MEMORY_LIMIT_MB, Rows
 from icetap.sql.dialect import Column, RefusedValueError, Selection, Table, Value
 from icetap.sql.full_read import FullRead
 from icetap.sql.incremental import IncrementalRead
@@ -329,7 +329,7 @@ class SQLStream(ColumnarStream):
     @property
     def memory_bytes(self) -> int:
         """How much of the source's rows may wait."""
-        return int(self.config.get("memory_limit_mb", 64)) * 1024 * 1024
+        return int(self.config.get("memory_limit_mb", MEMORY_LIMIT_MB)) * 1024 * 1024
 
     @property
     def dialect(self) -> Dialect:
