@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from icetap.allocator import give_back_freed
+from icetap.allocator import HEAP
 from icetap.errors import ConfigurationError, DataError, IcetapError
 from icetap.types import schema_from_iceberg, schema_from_singer
 from target_iceberg.contracts import metadata
@@ -314,6 +314,7 @@ class Loader:
             self._commit_due()
 
     def _write(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
+        HEAP.passed(input_bytes)
         self._ledger.rows_came()
         self._reject(stream, decoded.rejected)
         for column, count in decoded.lossy.items():
@@ -402,7 +403,6 @@ class Loader:
         # An opaque STATE speaks of all streams: they are committed together.
         for stream in self._streams.values() if self._ledger.is_opaque else due:
             self._commit(stream, at_end=False)
-        give_back_freed()
 
     def _commit(self, stream: _Stream, *, at_end: bool) -> None:
         with self._termination.held_back():
