@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
+from icetap.allocator import HEAP
 from icetap.columnar.lines import record_lines
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class RecordLane(Lane):
         now = dt.datetime.now(dt.UTC)
         for block in record_lines(batch, stream=self._stream, version=self._version, extracted_at=now):
             self._messages.lines.write_block(block)
+            HEAP.passed(block.size)
         return True
 
     @override

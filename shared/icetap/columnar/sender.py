@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icetap.allocator import HEAP
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -54,7 +52,6 @@ class Sender:
         if not self._has_rows:
             self._stream.report_personal(batch)
             self._has_rows = True
-        HEAP.passed(batch.nbytes)
         lane = self._lane_for_version(masking)
         sendable = self._stream.sendable(masking.apply(batch), lane)
         self._stream.records += sendable.num_rows

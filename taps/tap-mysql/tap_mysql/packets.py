@@ -91,17 +91,50 @@ class PacketReader:
 
     def _rows(self, most: int) -> tuple[Positions, Positions]:
         """Return where rows begin and end: so many, or as many as there is room for, at least one."""
-        begins, ends, count = [_NOWHERE], [_NOWHERE], 0
         while True:
-            more = self._scan(most - count)
-            begins.append(more[0])
-            ends.append(more[1])
-            count += len(more[0])
-            if self.last is not None or count >= most:
+            heads, nexts = self._packets(most)
+            plain = self._plain(heads, nexts)
+            if plain:
+                self._place = int(nexts[plain - 1])
+                self._number = (self._number + plain) & 0xFF
+                return heads[:plain] + HEADER, nexts[:plain]
+            begins, ends = self._odd(self._place, int(nexts[0]))
+            if self.last is not None or len(begins):
+                return begins, ends
+            self._receive(must=True)
+
+    def _packets(self, most: int) -> tuple[Positions, Positions]:
+        """Return where the next whole packets begin and end, at least one, found by their lengths alone."""
+        places = [self._place]
+        while True:
+            self._walk(places, most)
+            # Nothing comes behind the last packet, which is no row.
+            if len(places) > most or (len(places) > 1 and self._content[places[-2] + HEADER] != _ROW):
                 break
-            if not len(more[0]) and not self._receive(must=not count):
+            if not self._receive(must=len(places) == 1):
                 break
-        return np.concatenate(begins), np.concatenate(ends)
+        whole = np.array(places)
+        return whole[:-1], whole[1:]
+
+    def _walk(self, places: list[int], most: int) -> None:
+        """Append where the packets end that have come, until there are so many."""
+        view = memoryview(self._content)[: self._held]
+        place = places[-1]
+        found = places.append
+        with contextlib.suppress(struct.error):  # where no header stands yet
+            for _ in itertools.repeat(None, most + 1 - len(places)):
+                place += (_header(view, place)[0] & LARGEST_PACKET) + HEADER
+                found(place)
+        if place > self._held:
+            places.pop()
+
+    def _plain(self, heads: Positions, nexts: Positions) -> int:
+        """Return how many packets are whole rows, and in order, before the first that is not."""
+        octets = np.frombuffer(self._content, np.uint8)
+        expected = np.arange(self._number, self._number + len(heads)) & 0xFF
+        is_odd = (nexts - heads == HEADER + LARGEST_PACKET) | (octets[heads + HEADER] != _ROW)
+        is_odd |= octets[heads + (HEADER - 1)] != expected
+        return int(is_odd.argmax()) if is_odd.any() else len(heads)
 
     def _receive(self, *, must: bool) -> bool:
         """Wait for more bytes; say whether there was room for them, which is made if they `must` come."""
@@ -115,36 +148,6 @@ class PacketReader:
             raise CutOffError("the connection ended in the middle of the rows")
         self._held += received
         return True
-
-    def _scan(self, most: int) -> tuple[Positions, Positions]:
-        """Return where the next rows begin and end, as far as they have come; takes the last packet."""
-        heads, nexts = self._packets(most)
-        octets = np.frombuffer(self._content, np.uint8)
-        expected = np.arange(self._number, self._number + len(heads)) & 0xFF
-        is_odd = (nexts - heads == HEADER + LARGEST_PACKET) | (octets[heads + HEADER] != _ROW)
-        is_odd |= octets[heads + (HEADER - 1)] != expected
-        plain = int(is_odd.argmax()) if is_odd.any() else len(heads)
-        if plain:
-            self._place = int(nexts[plain - 1])
-            self._number = (self._number + plain) & 0xFF
-        elif len(heads):
-            return self._odd(self._place, int(nexts[0]))
-        return heads[:plain] + HEADER, nexts[:plain]
-
-    def _packets(self, most: int) -> tuple[Positions, Positions]:
-        """Return where the next whole packets begin and end, found by their lengths alone."""
-        view = memoryview(self._content)[: self._held]
-        place = self._place
-        places = [place]
-        found = places.append
-        with contextlib.suppress(struct.error):  # where no header stands yet
-            for _ in itertools.repeat(None, most):
-                place += (_header(view, place)[0] & LARGEST_PACKET) + HEADER
-                found(place)
-        if place > self._held:
-            places.pop()
-        whole = np.array(places)
-        return whole[:-1], whole[1:]
 
     def _odd(self, place: int, after: int) -> tuple[Positions, Positions]:
         """Take a packet that is no whole row: the last one, or the first of a row in several."""

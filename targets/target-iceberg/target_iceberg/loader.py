@@ -299,6 +299,7 @@ class Loader:
             return
         stream = self._stream(run.stream, line=run.first_line)
         size = run.input_bytes
+        HEAP.passed(size)
         if self._maps.applies_to(run.stream):
             run = self._maps.run(run)
         for decoded in stream.decoder.decode(run, begun=begun) if run.count else ():
@@ -314,7 +315,6 @@ class Loader:
             self._commit_due()
 
     def _write(self, stream: _Stream, decoded: Decoded, *, input_bytes: int) -> None:
-        HEAP.passed(input_bytes)
         self._ledger.rows_came()
         self._reject(stream, decoded.rejected)
         for column, count in decoded.lossy.items():
