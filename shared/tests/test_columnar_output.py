@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from decimal import Decimal
 
 import pytest
@@ -57,6 +58,14 @@ def test_blocks_keep_their_place_among_messages(pipe):
     lines.write(b"after\n")
     lines.flush()
     assert seen(reading) == b"before\nblock\nafter\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pipes have one size")
+def test_a_block_larger_than_a_pipe_of_64_kb_is_written_without_waiting_for_the_reader(pipe):
+    reading, writing = pipe
+    os.set_blocking(writing, False)
+    LineWriter(writing).write_block(b"x" * 999_999 + b"\n")
+    assert len(seen(reading)) == 1_000_000
 
 
 def test_numbers_in_state_keep_their_digits(pipe):

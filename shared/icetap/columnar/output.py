@@ -13,6 +13,8 @@ import simplejson  # type: ignore[import-untyped]
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from typing_extensions import override
 
+from icetap import pipes
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -31,6 +33,7 @@ class LineWriter:
         self._descriptor = descriptor
         self._pending = bytearray()
         self._flushed_at = time.monotonic()
+        self._is_wide = False
 
     @property
     def descriptor(self) -> int:
@@ -51,6 +54,9 @@ class LineWriter:
             BrokenPipeError: When nobody reads any more.
         """
         self.flush()
+        if not self._is_wide:
+            pipes.widen(self.descriptor)
+            self._is_wide = True
         self._write_all(memoryview(lines).cast("B"))
 
     def flush(self) -> None:

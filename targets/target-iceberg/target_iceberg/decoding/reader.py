@@ -7,8 +7,6 @@ Lines of another shape are parsed one by one; any key order and white space is a
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from icetap import pipes
 from icetap.errors import DataError
 from target_iceberg.decoding.json_text import parse_json
 
@@ -100,7 +99,7 @@ def messages(fd: int, *, tick_seconds: float) -> Iterator[Run | Message | Tick]:
         DataError: For a line that is not JSON, that is cut off by the end of input, or that is not
             a Singer message; everything before it has been yielded by then.
     """
-    _widen_pipe(fd)
+    pipes.widen(fd)
     lines = _Lines()
     yielded = time.monotonic()
     while True:
@@ -118,12 +117,6 @@ def messages(fd: int, *, tick_seconds: float) -> Iterator[Run | Message | Tick]:
             yield from lines.close_runs()
             yield Tick()
             yielded = time.monotonic()
-
-
-def _widen_pipe(fd: int) -> None:
-    """Let a pipe hold 1 MB instead of 64 KB: fewer wake-ups. Files and other systems do without."""
-    with contextlib.suppress(OSError, AttributeError):
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, READ_BYTES)
 
 
 @dataclass(slots=True)
