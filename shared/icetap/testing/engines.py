@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,6 +191,8 @@ def _spark_settings(properties: Mapping[str, str], catalog: str, jars: list[Path
         "spark.sql.session.timeZone": "UTC",
         "spark.driver.memory": "1g",
         "spark.sql.shuffle.partitions": "2",
+        # Made even when nothing is put in; by default in the working directory.
+        "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "icetap-spark-warehouse"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import random
 import struct
@@ -104,6 +105,31 @@ def test_rows_come_whole_whatever_the_pieces(piece):
     assert others == [None if number % 3 else b"" for number in range(300)]
     assert reader.last == END
     assert not reader.is_broken_off
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_random_rows_in_random_pieces_and_blocks(seed):
+    chance = random.Random(seed)
+    rows = [b"\0" + chance.randbytes(chance.choice([0, 1, 3, 60, 700])) for _ in range(chance.randrange(80))]
+    first = chance.randrange(256)
+    data = framed([*rows, END], first=first)
+    sizes = iter(lambda: chance.choice([1, 2, 3, 5, 17, 100, 5000]), None)
+    is_cut = chance.random() < 0.2
+    reader = PacketReader(
+        Pieces(data[: chance.randrange(len(data))] if is_cut else data, sizes), number=first
+    )
+
+    found = []
+    with pytest.raises(CutOffError) if is_cut else contextlib.nullcontext():
+        for block in reader.blocks(
+            rows=chance.choice([1, 2, 7, 1000]), size=chance.choice([1, 10, 100, 3000])
+        ):
+            found += [
+                bytes(block.octets[begin:end]) for begin, end in zip(block.begins, block.ends, strict=True)
+            ]
+
+    assert found == (rows[: len(found)] if is_cut else rows)
+    assert reader.last == (None if is_cut else END)
 
 
 @pytest.mark.parametrize("length", [0, 250, 251, 252, 255, 256, 65_535, 65_536, 1_000_000])
