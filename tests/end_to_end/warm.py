@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
+from icetap import pipes
+
 LATE_IMPORTS = {
     "tap-postgres": ("tap_postgres.log_based.change_log",),
     "tap-mysql": ("tap_mysql.log_based.binary_log",),
@@ -27,6 +29,7 @@ LATE_IMPORTS = {
 }
 """What a command imports only when it runs."""
 MOST_BYTES = 2**20
+PLAIN_PIPE_BYTES = 2**16
 
 
 class WarmProcess:
@@ -136,6 +139,9 @@ def serve(address: str, name: str, *modules: str) -> None:
     command = entry.load().load()
     for module in modules:
         importlib.import_module(module)
+    if name.startswith("tap-"):
+        # In a wider one a small table is there as a whole before the tap is killed.
+        pipes.PIPE_BYTES = PLAIN_PIPE_BYTES
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
