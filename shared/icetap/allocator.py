@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
+import resource
+import sys
+from pathlib import Path
 
 # Numbers of glibc's `malloc.h` (https://man7.org/linux/man-pages/man3/mallopt.3.html, read 2026-11-21).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -62,3 +66,27 @@ class Heap:
 
 
 HEAP = Heap()
+
+
+# --- how much it holds ---------------------------------------------------------------------------------
+
+_PEAK = re.compile(r"^VmHWM:\s*(\d+) kB", re.MULTILINE)
+
+
+def _status() -> str:
+    """Linux's own account of this process: `ru_maxrss` holds what the parent held when it forked, too.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_status.5.html (read 2026-11-21)
+    """
+    try:
+        return Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    if peak := _PEAK.search(_status()):
+        return int(peak[1]) * 2**10
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 2**10

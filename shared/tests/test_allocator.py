@@ -8,15 +8,12 @@ import sys
 import pytest
 
 PROGRAM = """
-import pathlib, re, sys, threading
-from icetap.allocator import keep_memory_flat
+import threading
+from icetap.allocator import keep_memory_flat, peak_memory_bytes
 keep_memory_flat()
 import pyarrow as pa
 
 kept = []
-
-def most_held():
-    return int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text()).group(1))
 
 def write_file():
     blocks = [pa.repeat(1, 131_072) for _ in range(40)]
@@ -36,10 +33,10 @@ started, ended = threading.Event(), threading.Event()
 other = run(stay, started, ended)
 started.wait()
 run(write_file).join()
-one = most_held()
+one = peak_memory_bytes()
 for _ in range(7):
     run(write_file).join()
-print(most_held() - one)
+print((peak_memory_bytes() - one) // 1024)
 ended.set()
 """
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-import resource
-import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from icetap.allocator import peak_memory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,31 +34,9 @@ def as_json(
         "ended_at": now.isoformat(),
         "seconds": round(seconds, 3),
         "version": version("icetap-target-iceberg"),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_memory_bytes() // 2**20,
         "streams": [_stream(stream, seconds) for stream in streams],
     }
-
-
-_HIGHEST = re.compile(r"^VmHWM:\s*(\d+) kB", re.MULTILINE)
-
-
-def _status() -> str:
-    """Linux's own account of this program: `ru_maxrss` holds what the parent held when it forked, too.
-
-    https://man7.org/linux/man-pages/man5/proc_pid_status.5.html (read 2026-11-21)
-    """
-    try:
-        return Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-
-
-def peak_memory_mb() -> int:
-    """Return the most memory that this process has held, in megabytes."""
-    if highest := _HIGHEST.search(_status()):
-        return int(highest[1]) // 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak // (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def _stream(stream: StreamLoad, seconds: float) -> dict[str, Any]:
