@@ -224,6 +224,9 @@ class IcetapTap(Tap, abc.ABC):
         self.messages.before_message = self.check_interrupted
         try:
             self._run()
+        except Exception:
+            self.check_interrupted()
+            raise
         finally:
             # Also after a signal or an error: what waits is whole, and the target may use it.
             self.messages.before_message = None
@@ -282,7 +285,10 @@ class IcetapTap(Tap, abc.ABC):
         self._signum = signum
 
     def check_interrupted(self) -> None:
-        """Raise `Interrupted` when a signal came since the run began."""
+        """Raise `Interrupted` when a signal came since the run began.
+
+        Also for an error's handler: a driver that waits for its server while a signal comes may call that a failure.
+        """
         if self._signum is not None:
             raise Interrupted(self._signum)
 

@@ -14,6 +14,7 @@ from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from typing_extensions import override
 
 from icetap import pipes
+from icetap.errors import IcetapError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -37,8 +38,16 @@ class LineWriter:
 
     @property
     def descriptor(self) -> int:
-        """The file descriptor, which is looked up late so that tests may replace stdout."""
-        return sys.stdout.fileno() if self._descriptor is None else self._descriptor
+        """The file descriptor, which is looked up late so that tests may replace stdout.
+
+        Raises:
+            IcetapError: When the program was started without a standard output.
+        """
+        if self._descriptor is not None:
+            return self._descriptor
+        if sys.stdout is None:
+            raise IcetapError("standard output is closed: there is nowhere to write records to")
+        return sys.stdout.fileno()
 
     def write(self, line: bytes) -> None:
         """Add one line, or several, each ended by a line feed."""

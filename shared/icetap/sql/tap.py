@@ -82,6 +82,7 @@ class SQLTap(IcetapTap, abc.ABC):
             try:
                 return self._discovered(options, queries)
             except Exception as error:
+                self.check_interrupted()
                 if not self.dialect.transient(error):
                     raise
                 retries.wait_after(error)
@@ -171,6 +172,7 @@ class SQLTap(IcetapTap, abc.ABC):
         try:
             super()._run()
         except Exception:
+            self.check_interrupted()
             self._tell_of_unread()
             raise
         finally:

@@ -1,7 +1,7 @@
-"""Proxies that stand before a real server and spoil the connection: what a client does then is what is tested.
+"""Proxies that stand before a real HTTP server and spoil the connection: what a client does then is what is tested.
 
-`HttpProxy` delays, refuses and cuts single requests; `TokenGate` lets nobody through without a token; `TcpProxy` cuts
-the connection to a database at a statement.
+`HttpProxy` delays, refuses and cuts single requests; `TokenGate` lets nobody through without a token. What speaks
+another protocol has `icetap.testing.relays`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import http.client
 import json
 import re
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -21,15 +20,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote_plus
 
-from typing_extensions import override
+from icetap.testing.relays import end_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from email.message import Message
 
 UPSTREAM_SECONDS = 60.0
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade"})
-_BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.proxy.handle(request)
         except (CutError, OSError):
             self.close_connection = True
-            _end(self.connection)
+            end_connection(self.connection)
             return
         with contextlib.suppress(OSError):  # a client that waits no more
             self._tell(answer)
@@ -319,157 +317,3 @@ def _clients_of(request: Request) -> list[tuple[str, str]]:
         return [(client, secret), (unquote_plus(client), unquote_plus(secret))]
     form = parse_qs(request.body.decode())
     return [(form.get("client_id", [""])[0], form.get("client_secret", [""])[0])]
-
-
-class _Relay:
-    """Takes connections for a server on this machine while it is entered; a subclass passes their bytes."""
-
-    def __init__(self, port: int) -> None:
-        self._upstream = port
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _end(self._socket)
-        self._socket.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._socket.accept()
-                server = socket.create_connection(("127.0.0.1", self._upstream))
-                self._took(client, server)
-                threading.Thread(target=self._questions, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
-
-    def _took(self, client: socket.socket, server: socket.socket) -> None:
-        """Hear of a new connection."""
-
-    def _questions(self, client: socket.socket, server: socket.socket) -> None:
-        for block in _blocks(client):
-            with contextlib.suppress(OSError):
-                server.sendall(block)
-        _end(server)
-
-    def _answers(self, server: socket.socket, client: socket.socket) -> None:
-        for block in _blocks(server):
-            with contextlib.suppress(OSError):
-                client.sendall(block)
-        _end(client)
-
-
-class TcpProxy(_Relay):
-    """Passes bytes to a server on this machine, and cuts a connection when a client says a certain thing.
-
-    Args:
-        port: The server's port.
-        after: The cut is armed on a connection once the client has sent these bytes.
-        at: The bytes at which it is cut.
-        times: How often.
-        answer_only: Let the server hear them and do what they ask; only its answer is lost.
-        vanishes: After the last cut nobody can connect any more.
-    """
-
-    def __init__(
-        self,
-        port: int,
-        *,
-        after: bytes,
-        at: bytes,
-        times: int = 1,
-        answer_only: bool = False,
-        vanishes: bool = False,
-    ) -> None:
-        super().__init__(port)
-        self._after, self._at = after, at
-        self._answer_only = answer_only
-        self._vanishes = vanishes
-        self.left = times
-        """How many cuts are still to come."""
-
-    @override
-    def _questions(self, client: socket.socket, server: socket.socket) -> None:
-        armed = False
-        for block in _blocks(client):
-            armed = armed or self._after in block
-            if armed and self._at in block and self.left > 0:
-                self.left -= 1
-                if self._vanishes and not self.left:
-                    _end(self._socket)
-                if self._answer_only:
-                    # From here on nothing reaches the client; the server's word is waited for, then all ends.
-                    _end(client)
-                    server.sendall(block)
-                    time.sleep(0.3)
-                break
-            with contextlib.suppress(OSError):
-                server.sendall(block)
-        _end(client)
-        _end(server)
-
-
-class LossyProxy(_Relay):
-    """Passes bytes to a server on this machine, and cuts connections in the middle of what the server answers.
-
-    Args:
-        port: The server's port.
-        after_bytes: A connection is cut once it has brought so many bytes of answers.
-        times: How many connections are cut; later ones pass.
-    """
-
-    def __init__(self, port: int, *, after_bytes: int, times: int = 1) -> None:
-        super().__init__(port)
-        self._after_bytes = after_bytes
-        self.left = times
-        """How many cuts are still to come."""
-        self.connections = 0
-        """How many connections were made."""
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-
-    def vanish(self) -> None:
-        """Cut every connection that is open now, and take no new one."""
-        _end(self._socket)
-        with self._lock:
-            for one in self._open:
-                _end(one)
-
-    @override
-    def _took(self, client: socket.socket, server: socket.socket) -> None:
-        with self._lock:
-            self.connections += 1
-            self._open |= {client, server}
-
-    @override
-    def _answers(self, server: socket.socket, client: socket.socket) -> None:
-        brought = 0
-        for block in _blocks(server):
-            brought += len(block)
-            if brought >= self._after_bytes and self._takes_one():
-                break
-            with contextlib.suppress(OSError):
-                client.sendall(block)
-        _end(client)
-        _end(server)
-
-    def _takes_one(self) -> bool:
-        with self._lock:
-            if self.left <= 0:
-                return False
-            self.left -= 1
-            return True
-
-
-def _blocks(source: socket.socket) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):
-        while block := source.recv(_BLOCK):
-            yield block
-
-
-def _end(one: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)

@@ -135,7 +135,7 @@ _LIBRARIES = (
     "The driver's own libraries need libltdl7, libkrb5-3 and libgssapi-krb5-2 (Debian, Ubuntu) or libtool-ltdl and "
     "krb5-libs (Red Hat): install them."
 )
-_LOST = ("Communication link failure", "Connection is broken", "TCP Provider", "connection is no longer usable", "08S01", "08001", "HYT00", "Login timeout expired", "Unable to complete login process")  # fmt: skip
+_LOST = ("Communication link failure", "Connection is broken", "TCP Provider", "connection is no longer usable", "08S01", "08001", "HYT00", "Login timeout expired", "Unable to complete login process", "error was encountered during handshakes before login")  # fmt: skip
 
 
 def translated(error: BaseException, *, where: str) -> IcetapError:

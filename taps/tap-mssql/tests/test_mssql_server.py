@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import signal
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -19,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import REDACTOR
 from icetap.testing.mssql import NAME, mssql_database
+from icetap.testing.relays import HoldingProxy
 from icetap.testing.servers import LEDGER
 from icetap.testing.tds import ServerError
 from tap_mssql.address import Address, connection_string
@@ -348,6 +354,22 @@ def test_a_connection_that_stays_lost_is_no_end_of_the_stream(fake, sync, impati
     fake.fake.refuse_logins = [ServerError(40613, gone) for _ in range(40)]
     with pytest.raises(RetriableError, match="40613"):
         sync(fake, max_retries=1, connect_timeout_seconds=5)
+
+
+@pytest.mark.parametrize("connection", [1, 2], ids=["discovery", "run"])
+def test_a_signal_in_the_middle_of_a_handshake_is_no_failure(fake, tmp_path, connection):
+    """The driver calls a wait that a signal interrupts an error of the server's."""
+    fake.execute("CREATE TABLE dbo.t (id int PRIMARY KEY)")
+    with HoldingProxy(fake.config["port"], connection=connection) as proxy:
+        (tmp_path / "config.json").write_text(json.dumps({**fake.config, "port": proxy.port}))
+        command = [str(Path(sys.executable).parent / "tap-mssql"), "--config", str(tmp_path / "config.json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert proxy.is_holding.wait(30)
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=30)
+
+    assert process.returncode == 143
+    assert b"ERROR" not in log
 
 
 def test_a_running_statement_is_cancelled_from_another_thread(fake):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from icetap.testing.proxies import LossyProxy
+from icetap.testing.relays import LossyProxy
 from tap_mysql import chunks, dialect
 from tap_mysql.tap import TapMySQL
 

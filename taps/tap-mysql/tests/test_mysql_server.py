@@ -16,7 +16,7 @@ import pytest
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.testing.certificates import make_certificates
 from icetap.testing.in_process import read
-from icetap.testing.proxies import LossyProxy
+from icetap.testing.relays import LossyProxy
 from tap_mysql.connection import MySQLConnection
 from tap_mysql.server import Server
 from tap_mysql.tap import TapMySQL

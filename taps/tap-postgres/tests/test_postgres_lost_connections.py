@@ -12,7 +12,7 @@ import time
 import pytest
 
 from icetap.errors import ConfigurationError, RetriableError, SkippableError
-from icetap.testing.proxies import LossyProxy
+from icetap.testing.relays import LossyProxy
 from tap_postgres.tap import TapPostgres
 
 ROWS = 12_000

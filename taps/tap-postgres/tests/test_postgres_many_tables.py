@@ -8,7 +8,7 @@ import pytest
 
 from icetap.errors import SkippableError
 from icetap.sql import ahead
-from icetap.testing.proxies import LossyProxy
+from icetap.testing.relays import LossyProxy
 
 TABLES = 60
 

@@ -200,6 +200,14 @@ def test_a_target_that_is_gone_ends_the_run_quietly(database, tmp_path):
     assert b"Exception ignored" not in errors
 
 
+def test_a_closed_standard_output_is_told_of(database, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"database": str(database(MANY))}))
+    words = ["sh", "-c", 'exec "$0" --config "$1" >&-', COMMAND, str(tmp_path / "config.json")]
+    done = subprocess.run(words, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert last_line(done).endswith("standard output is closed: there is nowhere to write records to")
+
+
 def test_preview_shows_the_first_records_of_a_stream(database, command):
     path = database(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v DECIMAL(4,2))", {"t": [(n, n / 4) for n in range(5)]}

@@ -6,7 +6,7 @@ import pytest
 
 from icetap.catalogs import open_catalog
 from icetap.errors import RetriableError
-from icetap.testing.proxies import TcpProxy
+from icetap.testing.relays import TcpProxy
 from target_iceberg.tables.outcomes import UnknownOutcomeError
 
 CUTS = {"the request is lost": False, "the answer is lost": True}

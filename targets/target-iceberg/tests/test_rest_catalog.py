@@ -11,15 +11,7 @@ import pytest
 from icetap.catalogs import open_catalog
 from icetap.errors import ConfigurationError, RetriableError
 from icetap.testing.lakes import rest_catalog
-from icetap.testing.proxies import (
-    Fault,
-    HttpProxy,
-    TokenGate,
-    delay,
-    lose_answer,
-    lose_request,
-    refuse,
-)
+from icetap.testing.proxies import Fault, HttpProxy, TokenGate, delay, lose_answer, lose_request, refuse
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 

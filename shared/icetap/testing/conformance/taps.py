@@ -17,6 +17,8 @@ from icetap.testing.findings import (
 from icetap.testing.subject import CANARY, LARGE_ROWS, finish
 
 if TYPE_CHECKING:
+    import subprocess
+
     from icetap.testing.samples import Sample
     from icetap.testing.subject import Outcome, Subject
 
@@ -135,10 +137,7 @@ def _keys(outcome: Outcome, stream: str) -> list[Any]:
 def test_sigterm_ends_the_run_with_143_after_a_whole_line(tap: Subject) -> None:
     sample = tap.large_sample
     with tap.start(*tap.reading(sample), config=sample.config) as process:
-        assert process.stdout is not None
-        head = process.stdout.read(
-            4096
-        )  # it is in the middle of its records: the pipe is full and nobody reads
+        head = _first_output(process)
         process.send_signal(signal.SIGTERM)
         outcome = finish(process)
 
@@ -149,11 +148,20 @@ def test_sigterm_ends_the_run_with_143_after_a_whole_line(tap: Subject) -> None:
     assert "Traceback" not in outcome.stderr
 
 
+def _first_output(process: subprocess.Popen[bytes]) -> bytes:
+    """Return a tap's first lines; then it is in the middle of its records: the pipe is full and nobody reads."""
+    assert process.stdout is not None
+    found = b""
+    while len(found) < 4096 and (piece := process.stdout.read(4096)):
+        found += piece
+    return found
+
+
 def test_a_target_that_is_gone_ends_the_run_without_a_traceback(tap: Subject) -> None:
     sample = tap.large_sample
     with tap.start(*tap.reading(sample), config=sample.config) as process:
+        _first_output(process)
         assert process.stdout is not None
-        process.stdout.read(4096)
         process.stdout.close()
         assert process.stderr is not None
         log = process.stderr.read().decode()

@@ -10,7 +10,7 @@ import pytest
 
 from icetap.errors import RetriableError
 from icetap.testing.databases import postgres
-from icetap.testing.proxies import LossyProxy
+from icetap.testing.relays import LossyProxy
 from icetap.testing.servers import NotAvailableError, real_server
 
 WHOLE = {"*": {"replication_method": "LOG_BASED"}}
