@@ -88,7 +88,7 @@ ON_REJECTED_SETTING: dict[str, Any] = {
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGINT came; raised where a run can stop without cutting a line."""
+    """SIGTERM or SIGINT came; raised where a tap can stop without cutting a line."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -113,6 +113,7 @@ class IcetapTap(Tap, abc.ABC):
 
     def __init__(self, **kwargs: Any) -> None:
         self._signum: int | None = None
+        self._is_writing = False
         self.masks = Masks()
         self._batch_folder: BatchFolder | None = None
         self._batch_folder_is_open = False
@@ -221,6 +222,7 @@ class IcetapTap(Tap, abc.ABC):
 
     def run(self) -> None:
         """Read every selected stream, after a first STATE that says where this run starts."""
+        self._is_writing = True
         self.messages.before_message = self.check_interrupted
         try:
             self._run()
@@ -279,10 +281,12 @@ class IcetapTap(Tap, abc.ABC):
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Stop at the next line's end; a second signal stops at once."""
+        """Stop at the next line's end, or at once where no line is written yet; a second signal stops at once."""
         if self._signum is not None:
             os._exit(128 + signum)
         self._signum = signum
+        if not self._is_writing:
+            raise Interrupted(signum)
 
     def check_interrupted(self) -> None:
         """Raise `Interrupted` when a signal came since the run began.

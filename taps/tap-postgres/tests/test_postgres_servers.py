@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,24 @@ def test_a_signal_ends_the_statement_in_the_server_too(tls_server, tmp_path, num
 
     assert process.returncode == code
     _until(lambda: server.execute(database, sleeping)[0][0] == 0)
+
+
+@pytest.mark.parametrize("asked", ["--discover", "--test", "--browse", None])
+def test_a_signal_ends_the_wait_for_a_server_that_does_not_answer(tmp_path, asked):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = {"host": "127.0.0.1", "port": silent.getsockname()[1], "user": "u", "password": "p"}
+        config = {**where, "database": "d", "connect_timeout_seconds": 60}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        command = [str(Path(sys.executable).parent / "tap-postgres"), *filter(None, [asked])]
+        command += ["--config", str(tmp_path / "config.json")]
+        tap = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with tap as process, silent.accept()[0] as connection:
+            assert connection.recv(1)
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=20)
+
+    assert process.returncode == 143
+    assert b"Traceback" not in log
 
 
 def _until(holds):
