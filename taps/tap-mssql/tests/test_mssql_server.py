@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import REDACTOR
 from icetap.testing.mssql import NAME, mssql_database
-from icetap.testing.relays import HoldingProxy
+from icetap.testing.relays import HoldingProxy, LossyProxy
 from icetap.testing.servers import LEDGER
 from icetap.testing.tds import ServerError
 from tap_mssql.address import Address, connection_string
@@ -354,6 +354,13 @@ def test_a_connection_that_stays_lost_is_no_end_of_the_stream(fake, sync, impati
     fake.fake.refuse_logins = [ServerError(40613, gone) for _ in range(40)]
     with pytest.raises(RetriableError, match="40613"):
         sync(fake, max_retries=1, connect_timeout_seconds=5)
+
+
+def test_a_handshake_that_is_broken_off_is_tried_again(fake, sync, impatient):
+    fake.execute("CREATE TABLE dbo.t (id int PRIMARY KEY)", "INSERT INTO dbo.t VALUES (1)")
+    with LossyProxy(fake.config["port"], after_bytes=1) as proxy:
+        assert sync(fake, port=proxy.port).records() == [{"id": 1}]
+    assert proxy.left == 0
 
 
 @pytest.mark.parametrize("connection", [1, 2], ids=["discovery", "run"])
