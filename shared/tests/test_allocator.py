@@ -65,7 +65,7 @@ def printed_by(program):
     return int(ran.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is asked of Linux, in KB")
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap that is set up is glibc's")
 def test_threads_that_come_and_go_use_the_same_memory():
     assert printed_by(PROGRAM) < 20_000, "each of eight threads held 40 MB, one after the other"
 

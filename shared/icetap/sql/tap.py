@@ -82,7 +82,6 @@ class SQLTap(IcetapTap, abc.ABC):
             try:
                 return self._discovered(options, queries)
             except Exception as error:
-                self.check_interrupted()
                 if not self.dialect.transient(error):
                     raise
                 retries.wait_after(error)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import signal
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -23,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
 from icetap.secrets.redaction import REDACTOR
+from icetap.testing import processes
 from icetap.testing.mssql import NAME, mssql_database
 from icetap.testing.relays import HoldingProxy, LossyProxy
 from icetap.testing.servers import LEDGER
@@ -368,9 +365,8 @@ def test_a_signal_in_the_middle_of_a_handshake_is_no_failure(fake, tmp_path, con
     """The driver calls a wait that a signal interrupts an error of the server's."""
     fake.execute("CREATE TABLE dbo.t (id int PRIMARY KEY)")
     with HoldingProxy(fake.config["port"], connection=connection) as proxy:
-        (tmp_path / "config.json").write_text(json.dumps({**fake.config, "port": proxy.port}))
-        command = [str(Path(sys.executable).parent / "tap-mssql"), "--config", str(tmp_path / "config.json")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        config = {**fake.config, "port": proxy.port}
+        with processes.start("tap-mssql", config=config, folder=tmp_path) as process:
             assert proxy.is_holding.wait(30)
             process.send_signal(signal.SIGTERM)
             _, log = process.communicate(timeout=30)

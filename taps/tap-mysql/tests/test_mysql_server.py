@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from icetap.errors import ConfigurationError, IcetapError, RetriableError, SkippableError
+from icetap.testing import processes
 from icetap.testing.certificates import make_certificates
 from icetap.testing.in_process import read
 from icetap.testing.relays import LossyProxy
@@ -326,13 +324,9 @@ def test_a_read_that_is_given_up_hangs_up(large):
 
 
 def test_sigterm_leaves_no_statement_behind(large, tmp_path):
-    import json
-
-    config = tmp_path / "config.json"
     query = {"name": "q", "sql": "SELECT a.id, a.a FROM t a, t b"}
-    config.write_text(json.dumps({**large.config, "queries": [query]}))
-    command = [str(Path(sys.executable).parent / "tap-mysql"), "--config", str(config)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    config = {**large.config, "queries": [query]}
+    process = processes.start("tap-mysql", config=config, folder=tmp_path)
     assert process.stdout is not None
     while b'"q"' not in process.stdout.readline():
         pass

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from icetap.errors import ConfigurationError
+from icetap.testing import processes
 from icetap.testing.certificates import make_certificates
 from icetap.testing.databases import postgres, postgres_replica
 from icetap.testing.servers import accepts_connections, free_port, program, real_server, started
@@ -142,14 +140,11 @@ def test_a_signal_ends_the_statement_in_the_server_too(tls_server, tmp_path, num
     mark = f"{mode}-{number}"
     query = {"name": "slow", "sql": "SELECT pg_sleep(300)::text AS x"}
     url = server.url(database).replace("+psycopg2", "") + f"?application_name={mark}&sslmode={mode}"
-    (tmp_path / "config.json").write_text(
-        json.dumps({"dsn": url, "queries": [query], "filter_schemas": ["none"]})
-    )
-    command = [str(Path(sys.executable).parent / "tap-postgres"), "--config", str(tmp_path / "config.json")]
+    config = {"dsn": url, "queries": [query], "filter_schemas": ["none"]}
     sleeping = (
         f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{mark}' AND wait_event = 'PgSleep'"
     )
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with processes.start("tap-postgres", config=config, folder=tmp_path) as process:
         try:
             _until(lambda: server.execute(database, sleeping)[0][0] == 1)
             process.send_signal(number)
@@ -161,21 +156,18 @@ def test_a_signal_ends_the_statement_in_the_server_too(tls_server, tmp_path, num
     _until(lambda: server.execute(database, sleeping)[0][0] == 0)
 
 
-@pytest.mark.parametrize("asked", ["--discover", "--test", "--browse", None])
+@pytest.mark.parametrize("asked", [["--discover"], ["--test"], ["--browse"], []])
 def test_a_signal_ends_the_wait_for_a_server_that_does_not_answer(tmp_path, asked):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = {"host": "127.0.0.1", "port": silent.getsockname()[1], "user": "u", "password": "p"}
         config = {**where, "database": "d", "connect_timeout_seconds": 60}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        command = [str(Path(sys.executable).parent / "tap-postgres"), *filter(None, [asked])]
-        command += ["--config", str(tmp_path / "config.json")]
-        tap = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        with tap as process, silent.accept()[0] as connection:
+        tap = processes.start("tap-postgres", *asked, config=config, folder=tmp_path)
+        with tap, silent.accept()[0] as connection:
             assert connection.recv(1)
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=20)
+            tap.send_signal(signal.SIGTERM)
+            _, log = tap.communicate(timeout=20)
 
-    assert process.returncode == 143
+    assert tap.returncode == 143
     assert b"Traceback" not in log
 
 

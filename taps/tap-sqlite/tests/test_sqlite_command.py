@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from icetap.testing import processes
+
 MANY = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT);
 INSERT INTO t(note) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
@@ -159,9 +161,7 @@ def test_immutable_reads_a_file_in_a_folder_that_cannot_be_written(database, com
 
 
 def start(path, tmp_path, **config):
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps({"database": str(path), **config}))
-    return subprocess.Popen([COMMAND, "--config", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return processes.start("tap-sqlite", config={"database": str(path), **config}, folder=tmp_path)
 
 
 @pytest.mark.parametrize(
